@@ -1,0 +1,7 @@
+//! csi-certify: proves that a storage driver keeps the contract of the Container Storage Interface (CSI).
+//!
+//! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
+
+pub mod csi;
+pub mod mountpod;
+pub mod spec;

@@ -1,0 +1,3 @@
+//! The command line; every subcommand is a thin file in `cli`.
+
+fn main() {}
