@@ -3,5 +3,7 @@
 //! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
 
 pub mod csi;
+pub mod history;
 pub mod mountpod;
+pub mod oracle;
 pub mod spec;

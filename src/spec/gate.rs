@@ -133,7 +133,7 @@ mod tests {
             "GroupController" => values("csi.v1.GroupControllerServiceCapability.RPC.Type"),
             "Node" => values("csi.v1.NodeServiceCapability.RPC.Type"),
             "AccessMode" => values("csi.v1.VolumeCapability.AccessMode.Mode"),
-            "AccessType" => ["MOUNT", "BLOCK"].map(str::to_owned).to_vec(),
+            "AccessType" => ["mount", "block"].map(str::to_owned).to_vec(),
             other => panic!("no capability kind {other}"),
         };
         for id in RuleId::all() {

@@ -1,0 +1,365 @@
+//! Requests and replies of every RPC as one type each, and their canonical JSON.
+
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde_json::Value;
+
+use crate::{csi::v1, spec::Rpc};
+
+/// The descriptors of the interface, custom options included.
+///
+/// # Panics
+///
+/// Never: the bytes are made by this crate's own build script.
+#[allow(clippy::panic, reason = "a build script that wrote garbage cannot be met otherwise")]
+pub fn descriptors() -> &'static DescriptorPool {
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| match DescriptorPool::decode(crate::csi::DESCRIPTOR_SET) {
+            Ok(pool) => pool,
+            Err(error) => panic!("the compiled descriptor does not decode: {error}"),
+        });
+    &POOL
+}
+
+macro_rules! messages {
+    (unary { $($rpc:ident($request:ident) -> $reply:ident;)+ } streaming { $($srpc:ident($srequest:ident) -> $sreply:ident;)+ }) => {
+        /// The request of a call.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "the variants are the RPCs of the specification")]
+        pub enum Request {
+            $($rpc(v1::$request),)+
+            $($srpc(v1::$srequest),)+
+        }
+
+        /// The reply to a call; a stream is the list of its messages.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "the variants are the RPCs of the specification")]
+        pub enum Reply {
+            $($rpc(v1::$reply),)+
+            $($srpc(Vec<v1::$sreply>),)+
+        }
+
+        $(
+            impl From<v1::$request> for Request {
+                fn from(request: v1::$request) -> Self {
+                    Self::$rpc(request)
+                }
+            }
+
+            impl From<v1::$reply> for Reply {
+                fn from(reply: v1::$reply) -> Self {
+                    Self::$rpc(reply)
+                }
+            }
+        )+
+        $(
+            impl From<v1::$srequest> for Request {
+                fn from(request: v1::$srequest) -> Self {
+                    Self::$srpc(request)
+                }
+            }
+
+            impl From<Vec<v1::$sreply>> for Reply {
+                fn from(reply: Vec<v1::$sreply>) -> Self {
+                    Self::$srpc(reply)
+                }
+            }
+        )+
+
+        impl Request {
+            /// The RPC that the request belongs to.
+            pub const fn rpc(&self) -> Rpc {
+                match self {
+                    $(Self::$rpc(_) => Rpc::$rpc,)+
+                    $(Self::$srpc(_) => Rpc::$srpc,)+
+                }
+            }
+
+            /// The request with every field at its default.
+            pub fn empty(rpc: Rpc) -> Self {
+                match rpc {
+                    $(Rpc::$rpc => Self::$rpc(Default::default()),)+
+                    $(Rpc::$srpc => Self::$srpc(Default::default()),)+
+                }
+            }
+
+            /// The wire form.
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$rpc(request) => request.encode_to_vec(),)+
+                    $(Self::$srpc(request) => request.encode_to_vec(),)+
+                }
+            }
+
+            /// Reads the wire form.
+            ///
+            /// # Errors
+            ///
+            /// When the bytes are no such message.
+            pub fn decode(rpc: Rpc, bytes: &[u8]) -> Result<Self, prost::DecodeError> {
+                Ok(match rpc {
+                    $(Rpc::$rpc => Self::$rpc(v1::$request::decode(bytes)?),)+
+                    $(Rpc::$srpc => Self::$srpc(v1::$srequest::decode(bytes)?),)+
+                })
+            }
+
+            /// The descriptor of the request of an RPC.
+            pub fn descriptor(rpc: Rpc) -> MessageDescriptor {
+                message(match rpc {
+                    $(Rpc::$rpc => concat!("csi.v1.", stringify!($request)),)+
+                    $(Rpc::$srpc => concat!("csi.v1.", stringify!($srequest)),)+
+                })
+            }
+        }
+
+        impl Reply {
+            /// The RPC that the reply belongs to.
+            pub const fn rpc(&self) -> Rpc {
+                match self {
+                    $(Self::$rpc(_) => Rpc::$rpc,)+
+                    $(Self::$srpc(_) => Rpc::$srpc,)+
+                }
+            }
+
+            /// The wire form, one element for each message of a stream.
+            pub fn encode(&self) -> Vec<Vec<u8>> {
+                match self {
+                    $(Self::$rpc(reply) => vec![reply.encode_to_vec()],)+
+                    $(Self::$srpc(reply) => reply.iter().map(prost::Message::encode_to_vec).collect(),)+
+                }
+            }
+
+            /// Reads the wire form.
+            ///
+            /// # Errors
+            ///
+            /// When some bytes are no such message; a unary reply without a message reads as the empty one.
+            pub fn decode(rpc: Rpc, messages: &[Vec<u8>]) -> Result<Self, prost::DecodeError> {
+                let first = messages.first().map_or(&[][..], Vec::as_slice);
+                Ok(match rpc {
+                    $(Rpc::$rpc => Self::$rpc(v1::$reply::decode(first)?),)+
+                    $(Rpc::$srpc => Self::$srpc(
+                        messages.iter().map(|bytes| v1::$sreply::decode(&**bytes)).collect::<Result<_, _>>()?,
+                    ),)+
+                })
+            }
+
+            /// The descriptor of the reply of an RPC.
+            pub fn descriptor(rpc: Rpc) -> MessageDescriptor {
+                message(match rpc {
+                    $(Rpc::$rpc => concat!("csi.v1.", stringify!($reply)),)+
+                    $(Rpc::$srpc => concat!("csi.v1.", stringify!($sreply)),)+
+                })
+            }
+        }
+    };
+}
+
+messages! {
+    unary {
+        GetPluginInfo(GetPluginInfoRequest) -> GetPluginInfoResponse;
+        GetPluginCapabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse;
+        Probe(ProbeRequest) -> ProbeResponse;
+        CreateVolume(CreateVolumeRequest) -> CreateVolumeResponse;
+        DeleteVolume(DeleteVolumeRequest) -> DeleteVolumeResponse;
+        ControllerPublishVolume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse;
+        ControllerUnpublishVolume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse;
+        ValidateVolumeCapabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse;
+        ListVolumes(ListVolumesRequest) -> ListVolumesResponse;
+        GetCapacity(GetCapacityRequest) -> GetCapacityResponse;
+        ControllerGetCapabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse;
+        CreateSnapshot(CreateSnapshotRequest) -> CreateSnapshotResponse;
+        DeleteSnapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse;
+        ListSnapshots(ListSnapshotsRequest) -> ListSnapshotsResponse;
+        GetSnapshot(GetSnapshotRequest) -> GetSnapshotResponse;
+        ControllerExpandVolume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse;
+        ControllerGetVolume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse;
+        ControllerModifyVolume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse;
+        GroupControllerGetCapabilities(GroupControllerGetCapabilitiesRequest) -> GroupControllerGetCapabilitiesResponse;
+        CreateVolumeGroupSnapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse;
+        DeleteVolumeGroupSnapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse;
+        GetVolumeGroupSnapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse;
+        NodeStageVolume(NodeStageVolumeRequest) -> NodeStageVolumeResponse;
+        NodeUnstageVolume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse;
+        NodePublishVolume(NodePublishVolumeRequest) -> NodePublishVolumeResponse;
+        NodeUnpublishVolume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse;
+        NodeGetVolumeStats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse;
+        NodeExpandVolume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse;
+        NodeGetCapabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse;
+        NodeGetInfo(NodeGetInfoRequest) -> NodeGetInfoResponse;
+    }
+    streaming {
+        GetMetadataAllocated(GetMetadataAllocatedRequest) -> GetMetadataAllocatedResponse;
+        GetMetadataDelta(GetMetadataDeltaRequest) -> GetMetadataDeltaResponse;
+    }
+}
+
+impl Request {
+    /// The request as a message whose fields can be walked.
+    pub fn to_dynamic(&self) -> DynamicMessage {
+        dynamic(Self::descriptor(self.rpc()), &self.encode())
+    }
+
+    /// Back from the walkable form.
+    ///
+    /// # Errors
+    ///
+    /// When the message is of another type.
+    pub fn from_dynamic(rpc: Rpc, message: &DynamicMessage) -> Result<Self, prost::DecodeError> {
+        Self::decode(rpc, &message.encode_to_vec())
+    }
+}
+
+impl Reply {
+    /// The reply's messages as such whose fields can be walked.
+    pub fn to_dynamic(&self) -> Vec<DynamicMessage> {
+        let descriptor = Self::descriptor(self.rpc());
+        self.encode().iter().map(|bytes| dynamic(descriptor.clone(), bytes)).collect()
+    }
+}
+
+/// A message on disk: canonical JSON, or hexadecimal bytes where JSON cannot hold it (a timestamp out of range).
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stored {
+    Json(Value),
+    Hex(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCall {
+    rpc: Rpc,
+    messages: Vec<Stored>,
+}
+
+impl Serialize for Request {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        StoredCall { rpc: self.rpc(), messages: vec![store(&self.to_dynamic())] }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Request {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredCall::deserialize(deserializer)?;
+        let [message] = &*stored.messages else {
+            return Err(D::Error::custom("a request is one message"));
+        };
+        let bytes = restore(Self::descriptor(stored.rpc), message).map_err(D::Error::custom)?;
+        Self::decode(stored.rpc, &bytes).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Reply {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let messages = self.to_dynamic().iter().map(store).collect();
+        StoredCall { rpc: self.rpc(), messages }.serialize(serializer).map_err(S::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reply {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredCall::deserialize(deserializer)?;
+        if stored.messages.len() != 1 && !stored.rpc.streams() {
+            return Err(D::Error::custom("the reply to a unary call is one message"));
+        }
+        let descriptor = Self::descriptor(stored.rpc);
+        let restored = stored.messages.iter().map(|message| restore(descriptor.clone(), message));
+        let messages = restored.collect::<Result<Vec<_>, _>>().map_err(D::Error::custom)?;
+        Self::decode(stored.rpc, &messages).map_err(D::Error::custom)
+    }
+}
+
+/// The canonical JSON of a message, or a string of its bytes where it has none.
+pub fn to_json(message: &DynamicMessage) -> Value {
+    match store(message) {
+        Stored::Json(value) => value,
+        Stored::Hex(bytes) => Value::String(bytes),
+    }
+}
+
+fn store(message: &DynamicMessage) -> Stored {
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    match message.serialize_with_options(serde_json::value::Serializer, &options) {
+        Ok(value) => Stored::Json(value),
+        Err(_) => Stored::Hex(message.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
+}
+
+fn restore(descriptor: MessageDescriptor, stored: &Stored) -> Result<Vec<u8>, String> {
+    match stored {
+        Stored::Json(value) => DynamicMessage::deserialize(descriptor, value)
+            .map(|message| message.encode_to_vec())
+            .map_err(|error| error.to_string()),
+        Stored::Hex(text) => (0..text.len())
+            .step_by(2)
+            .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect::<Option<_>>()
+            .ok_or_else(|| "not hexadecimal".to_owned()),
+    }
+}
+
+#[allow(clippy::panic, reason = "the names are those that the build script compiled")]
+fn message(name: &str) -> MessageDescriptor {
+    match descriptors().get_message_by_name(name) {
+        Some(descriptor) => descriptor,
+        None => panic!("{name} is not in the descriptor"),
+    }
+}
+
+fn dynamic(descriptor: MessageDescriptor, bytes: &[u8]) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor);
+    // The bytes come from the typed form of the same message, which always decodes.
+    let _ = message.merge(bytes);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(reply: &Reply) -> Reply {
+        serde_json::from_str(&serde_json::to_string(reply).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_rpc_survives_the_disk() {
+        for &rpc in Rpc::ALL {
+            let request = Request::empty(rpc);
+            assert_eq!(request.rpc(), rpc);
+            let text = serde_json::to_string(&request).unwrap();
+            assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request, "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_of_a_driver_survives_the_disk() {
+        let snapshot = v1::Snapshot {
+            snapshot_id: "s\u{0}\u{202e}".into(),
+            creation_time: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: -7 }),
+            ..Default::default()
+        };
+        let reply = Reply::from(v1::CreateSnapshotResponse { snapshot: Some(snapshot) });
+        assert_eq!(round_trip(&reply), reply);
+        let capability = v1::NodeServiceCapability {
+            r#type: Some(v1::node_service_capability::Type::Rpc(v1::node_service_capability::Rpc { r#type: 99 })),
+        };
+        let reply = Reply::from(v1::NodeGetCapabilitiesResponse { capabilities: vec![capability] });
+        assert_eq!(round_trip(&reply), reply);
+    }
+
+    #[test]
+    fn broken_files_are_refused_with_a_reason() {
+        for text in [
+            r#"{"rpc":"Nothing","messages":[]}"#,
+            r#"{"rpc":"Probe","messages":[]}"#,
+            r#"{"rpc":"Probe","messages":[{"json":{"x":1}}]}"#,
+            r#"{"rpc":"Probe","messages":[{"hex":"0"}]}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

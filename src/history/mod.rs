@@ -1,0 +1,16 @@
+//! Histories: every call with its full request and outcome, observations of the node, faults.
+//!
+//! Whoever talks to a driver writes one; the oracle reads it. On disk it is JSON Lines, versioned; secrets are redacted
+//! before anything is written. The history knows nothing of rules.
+
+mod event;
+mod file;
+mod message;
+mod record;
+mod redact;
+
+pub use event::{Call, CallId, Event, EventKind, Fault, Lost, Mount, Observation, Outcome, PathKind, Phase, Status};
+pub use file::{FORMAT, Header, History, HistoryError, Writer};
+pub use message::{Reply, Request, descriptors, to_json};
+pub use record::Recorder;
+pub use redact::{REDACTED, Redactor};
