@@ -7,6 +7,7 @@ use std::{
 
 use prost::Message as _;
 
+#[allow(unreachable_pub, reason = "a module of the build script")]
 #[path = "src/spec/row.rs"]
 mod row;
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{DynamicMessage, ExtensionDescriptor, ReflectMessage, Value};
+#[cfg(test)]
+use prost_reflect::ReflectMessage;
+use prost_reflect::{DynamicMessage, ExtensionDescriptor, Value};
 
 use super::{Reply, Request, message::descriptors};
 
@@ -142,7 +144,8 @@ fn secret_option() -> Option<ExtensionDescriptor> {
 }
 
 /// Whether a message has a field that the interface marks as secret.
-pub fn has_secret_field(message: &DynamicMessage) -> bool {
+#[cfg(test)]
+fn has_secret_field(message: &DynamicMessage) -> bool {
     secret_option().is_some_and(|secret| {
         message.descriptor().fields().any(|field| matches!(&*field.options().get_extension(&secret), Value::Bool(true)))
     })
