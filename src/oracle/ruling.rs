@@ -191,7 +191,8 @@ impl Expectation {
         if self.lenient {
             return if is_definite(code) { Ruling::Refused(marks) } else { Ruling::Open(marks) };
         }
-        if let Some(problem) = self.problems.iter().find(|problem| problem.ok != IfOk::Allowed).or(self.problems.first())
+        if let Some(problem) =
+            self.problems.iter().find(|problem| problem.ok != IfOk::Allowed).or(self.problems.first())
         {
             return Ruling::Struck(self.strike(problem, answer));
         }
@@ -352,7 +353,7 @@ pub(crate) const fn is_definite(code: Code) -> bool {
 }
 
 /// The name of a code on the wire; numbers that gRPC does not know stay numbers.
-pub(crate) fn code_name(code: i32) -> String {
+pub fn code_name(code: i32) -> String {
     if (0..=16).contains(&code) { name_of(Code::from(code)) } else { format!("status {code}") }
 }
 
