@@ -103,10 +103,7 @@ mod tests {
         let written =
             update(Some(&pod), changed.clone(), WriteMode::CompareAndSwap, version(2)).unwrap().expect("still there");
         assert_eq!(written.version, version(2));
-        assert_eq!(
-            update(Some(&written), changed, WriteMode::CompareAndSwap, version(3)),
-            Err(ApiError::Conflict)
-        );
+        assert_eq!(update(Some(&written), changed, WriteMode::CompareAndSwap, version(3)), Err(ApiError::Conflict));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use super::{
         pod::{NodeId, Pod, PodKey},
         protocol::{Answer, Effect, Machine, PodLock, Policy},
     },
-    Clock, Node, Workloads, guard::Guards,
+    Clock, Node, Workloads,
+    guard::Guards,
 };
 
 /// The protocol bound to the outside worlds of one node.

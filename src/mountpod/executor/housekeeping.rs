@@ -21,6 +21,7 @@ use super::{
         protocol::{Collect, Rebind, RebindOutcome, Retire, Terminate, TerminateOutcome},
     },
     Engine,
+    guard::Holder,
 };
 
 /// The background task of one engine.
@@ -112,7 +113,7 @@ impl Engine {
             pods.iter().flat_map(annotations::references).map(|reference| reference.target).collect();
         for target in targets {
             // Whoever works on the target sees to it.
-            let Some(_guard) = self.guards.take(&target) else { continue };
+            let Ok(_guard) = self.guards.take(&target, Holder::Repair) else { continue };
             match self.run(Rebind::new(self.node_id.clone(), target.clone()), soon()).await {
                 Ok(RebindOutcome::Nothing) => {}
                 Ok(RebindOutcome::Rebound) => swept.rebound.push(target),

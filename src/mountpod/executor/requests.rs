@@ -12,11 +12,12 @@ use super::{
         annotations,
         pod::{ConfigurationHash, Pod, PodKey},
         protocol::{
-            Answer, Liveness, MountOperation, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome, TargetState, Terminate,
-            Unpublish, UnpublishOutcome, UnpublishRequest, Waiting,
+            Answer, Liveness, MountOperation, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome,
+            TargetState, Terminate, Unpublish, UnpublishOutcome, UnpublishRequest, Waiting,
         },
     },
     Engine, Housekeeping,
+    guard::Holder,
 };
 
 /// An engine with its housekeeping; what a runtime hands to the node service.
@@ -51,10 +52,8 @@ impl MountPods for Running {
     async fn publish(&self, publication: Publication, deadline: Deadline) -> Result<(), PublishError> {
         let (engine, wake) = (self.engine.clone(), self.wake.clone());
         let task = tokio::spawn(async move {
-            let _guard = engine
-                .guards
-                .take(&publication.target)
-                .ok_or_else(|| PublishError::InProgress(publication.target.clone()))?;
+            let guard = engine.guards.take_for_request(&publication.target, deadline).await;
+            let _guard = guard.ok_or_else(|| PublishError::InProgress(publication.target.clone()))?;
             let request = request(&engine, &publication);
             let outcome = engine.run(Publish::new(request), deadline).await;
             // A refused or failed publish may leave a pod to delete; a slow one a pod to look after.
@@ -79,7 +78,8 @@ impl MountPods for Running {
         let (engine, wake) = (self.engine.clone(), self.wake.clone());
         let (volume, target) = (volume.clone(), target.clone());
         let task = tokio::spawn(async move {
-            let _guard = engine.guards.take(&target).ok_or_else(|| UnpublishError::InProgress(target.clone()))?;
+            let guard = engine.guards.take_for_request(&target, deadline).await;
+            let _guard = guard.ok_or_else(|| UnpublishError::InProgress(target.clone()))?;
             let node = engine.node_id.clone();
             let request = UnpublishRequest { node, volume: volume.clone(), target, role };
             match engine.run(Unpublish::new(request), deadline).await {
@@ -171,7 +171,7 @@ impl Running {
     async fn repair(&self, target: &TargetPath) {
         let (engine, target) = (self.engine.clone(), target.clone());
         let task = tokio::spawn(async move {
-            let Some(_guard) = engine.guards.take(&target) else { return };
+            let Ok(_guard) = engine.guards.take(&target, Holder::Repair) else { return };
             for _ in 0..REPAIR_ATTEMPTS {
                 let rebind = Rebind::new(engine.node_id.clone(), target.clone());
                 let outcome = engine.run(rebind, Instant::now() + REPAIR_TIME).await;

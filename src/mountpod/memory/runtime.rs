@@ -213,8 +213,10 @@ impl Node for SharedWorld {
                 self.run_kubelet();
                 present
             }
-            MountOperation::Prepare { target, role, content, mount_group } => content::make_target(target, *role, content)
-                .and_then(|()| mount_group.map_or(Ok(()), |group| content::admit_group(content, group))),
+            MountOperation::Prepare { target, role, content, mount_group } => {
+                content::make_target(target, *role, content)
+                    .and_then(|()| mount_group.map_or(Ok(()), |group| content::admit_group(content, group)))
+            }
             MountOperation::RemoveTarget(target) if !self.lock().layers.contains_key(target) => {
                 content::remove_target(target)
             }

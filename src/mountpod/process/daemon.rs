@@ -151,7 +151,11 @@ fn wanted(pod: &Pod, uid: &Uid) -> Result<PathBuf, String> {
     }
 }
 
-fn open(root: &Path, mount: &Path, source: &str) -> Result<(FuseSession, Vec<FuseChannel>, Arc<Server<Volume>>), String> {
+fn open(
+    root: &Path,
+    mount: &Path,
+    source: &str,
+) -> Result<(FuseSession, Vec<FuseChannel>, Arc<Server<Volume>>), String> {
     let config = Config {
         root_dir: root.to_str().ok_or("the volume's path is not UTF-8")?.to_owned(),
         do_import: true,
@@ -187,7 +191,9 @@ fn serve(channels: Vec<FuseChannel>, server: &Arc<Server<Volume>>) {
                 // A channel ends when the mount is gone; one request that cannot be answered does not end it.
                 while let Ok(Some((reader, writer))) = channel.get_request() {
                     match server.handle_message(reader, writer.into(), None, None) {
-                        Err(fuse_backend_rs::Error::EncodeMessage(error)) if error.raw_os_error() == Some(libc::EBADF) => {
+                        Err(fuse_backend_rs::Error::EncodeMessage(error))
+                            if error.raw_os_error() == Some(libc::EBADF) =>
+                        {
                             break;
                         }
                         _ => {}

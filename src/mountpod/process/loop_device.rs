@@ -64,8 +64,7 @@ pub(super) fn in_use() -> io::Result<Vec<LoopDevice>> {
 /// nobody else attaches the same file.
 pub(super) fn over(file: &Path, read_only: bool) -> io::Result<LoopDevice> {
     let file = fs::canonicalize(file)?;
-    let existing =
-        in_use()?.into_iter().find(|device| device.backing_file == file && device.read_only == read_only);
+    let existing = in_use()?.into_iter().find(|device| device.backing_file == file && device.read_only == read_only);
     if let Some(device) = existing {
         ensure_node(device.number)?;
         return Ok(device);

@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn a_line_is_read_with_any_number_of_propagation_fields() {
         for propagation in ["", "shared:7 ", "shared:7 master:3 ", "unbindable "] {
-            let line = format!("36 35 98:0 /mnt1 /mnt2 ro,noatime {propagation}- fuse.mountpod csi:a.1 rw,errors=continue");
+            let line =
+                format!("36 35 98:0 /mnt1 /mnt2 ro,noatime {propagation}- fuse.mountpod csi:a.1 rw,errors=continue");
             let mounts = parse(line.as_bytes()).unwrap();
             assert_eq!(
                 mounts,

@@ -214,10 +214,8 @@ mod tests {
         let mut other = seen.clone();
         annotations::add_reference(&mut seen, &"/t/a".parse().unwrap(), None);
         annotations::add_reference(&mut other, &"/t/b".parse().unwrap(), None);
-        let (first, second) = tokio::join!(
-            one.update(seen, WriteMode::CompareAndSwap),
-            two.update(other, WriteMode::CompareAndSwap)
-        );
+        let (first, second) =
+            tokio::join!(one.update(seen, WriteMode::CompareAndSwap), two.update(other, WriteMode::CompareAndSwap));
         assert_eq!([first.is_ok(), second.is_ok()].iter().filter(|ok| **ok).count(), 1);
         assert_eq!(annotations::references(&one.list(&all()).await.unwrap()[0]).len(), 1);
     }

@@ -45,16 +45,19 @@ impl Supervisor {
         self.is_locked(uid).then(|| Run::read(&self.places.daemon(uid))).flatten()
     }
 
-    /// Opens the mount root of the pod's daemon and checks, on that descriptor, that it is a FUSE mount, its root, and the
-    /// very mount that the running daemon made. What is mounted from the descriptor cannot be anything else.
+    /// Opens the mount root of the pod's daemon and checks, on that descriptor, that it is a FUSE mount that answers, and the
+    /// very one that the running daemon made. What is mounted from the descriptor cannot be anything else.
+    ///
+    /// The device number stands in for the root's inode number: a passed-through root has the number of the host's
+    /// directory, while no directory of the host has the device number of this mount.
     pub(super) fn open_root(&self, uid: &Uid) -> io::Result<Option<(DaemonId, OwnedFd)>> {
         let Some(Run { run, device: Some(device), .. }) = self.running(uid) else { return Ok(None) };
         let daemon = DaemonId { pod: uid.clone(), run };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let Ok(root) = rustix::fs::open(self.places.mount(&daemon), flags, Mode::empty()) else { return Ok(None) };
         let (Ok(system), Ok(found)) = (fstatfs(&root), fstat(&root)) else { return Ok(None) };
-        let is_root = found.st_ino == ROOT_INODE && (major(found.st_dev), minor(found.st_dev)) == device;
-        Ok((system.f_type == FUSE_MAGIC && is_root).then_some((daemon, root)))
+        let is_this_mount = (major(found.st_dev), minor(found.st_dev)) == device;
+        Ok((system.f_type == FUSE_MAGIC && is_this_mount).then_some((daemon, root)))
     }
 
     /// Starts a daemon for the pod unless one runs or is on its way.
@@ -133,6 +136,5 @@ impl Supervisor {
 }
 
 const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
-const ROOT_INODE: u64 = 1;
 const KILL_TIME: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);

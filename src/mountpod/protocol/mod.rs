@@ -17,7 +17,7 @@ mod withdraw;
 
 pub use collect::{Collect, Collected};
 pub use effect::{
-    Answer, DaemonId, Effect, Liveness, Machine, Mounted, MountOperation, PodLock, TargetState, Waiting, WorkloadState,
+    Answer, DaemonId, Effect, Liveness, Machine, MountOperation, Mounted, PodLock, TargetState, Waiting, WorkloadState,
 };
 pub use policy::{
     BindFailure, BindSource, DeletePrecondition, EmptinessEvidence, EvidenceOrder, FinalizerOrder, Limits, LockScope,

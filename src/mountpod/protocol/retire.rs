@@ -131,9 +131,8 @@ fn judge(pod: &Pod, pods: &[Pod], policy: &Policy, now: Timestamp) -> Verdict {
         return Verdict::Keep;
     }
     // The references of a terminating pod are about to move here.
-    let heir = pods.iter().any(|other| {
-        other.deleting && other.spec.key == pod.spec.key && annotations::is_referenced(other)
-    });
+    let heir =
+        pods.iter().any(|other| other.deleting && other.spec.key == pod.spec.key && annotations::is_referenced(other));
     if heir {
         return Verdict::Keep;
     }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{
-        AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent,
-        annotations,
+        AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, annotations,
         api::{ApiError, Selector},
         instant::Timestamp,
         memory::World,

@@ -495,7 +495,10 @@ impl Walk {
         terminate_all(simulation);
         assert!(simulation.pods().is_empty(), "{context}: I5: {:#?}", simulation.pods());
         let world = &simulation.world;
-        assert!(world.layers.is_empty() && world.targets.is_empty() && world.daemons.is_empty(), "{context}: {world:#?}");
+        assert!(
+            world.layers.is_empty() && world.targets.is_empty() && world.daemons.is_empty(),
+            "{context}: {world:#?}"
+        );
     }
 }
 

@@ -7,7 +7,8 @@ use super::{
         instant::Timestamp,
         pod::{NodeId, Pod},
     },
-    Answer, Effect, Machine, MountOperation, Policy, RemoveTarget, Retirement, Waiting, withdraw::Withdraw,
+    Answer, Effect, Machine, MountOperation, Policy, RemoveTarget, Retirement, Waiting,
+    withdraw::Withdraw,
 };
 
 /// What is to be unpublished.
