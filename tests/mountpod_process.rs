@@ -1,5 +1,6 @@
 //! The process runtime against this kernel: real FUSE daemons, real loop devices, real kills.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 use std::{
     collections::BTreeMap,
@@ -44,10 +45,15 @@ impl Host {
     }
 
     fn start(&self) -> ProcessMountPods {
-        let mut options = ProcessOptions::new(self.dir.path().join("state"), "node");
-        options.executable = Some(env!("CARGO_BIN_EXE_csi-certify").into());
-        options.housekeeping = Duration::from_millis(200);
-        ProcessMountPods::start(options).unwrap()
+        self.borrowed().start()
+    }
+
+    fn publication(&self, target: &str) -> Publication {
+        self.borrowed().publication(target)
+    }
+
+    fn borrowed(&self) -> Borrowed {
+        Borrowed(self.dir.path().to_owned())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -56,25 +62,6 @@ impl Host {
 
     fn target(&self, name: &str) -> TargetPath {
         self.path("targets").join(name).to_str().unwrap().parse().unwrap()
-    }
-
-    fn publication(&self, target: &str) -> Publication {
-        Publication {
-            volume: volume(),
-            content: VolumeContent::Directory(self.path("volume")),
-            target: self.target(target),
-            role: Role::Target,
-            fingerprint: Fingerprint {
-                access_type: AccessType::Mount,
-                access_mode: AccessMode::MultiNodeMultiWriter,
-                read_only: false,
-                fs_type: String::new(),
-                mount_flags: String::new(),
-                mount_group: String::new(),
-            },
-            mount_group: None,
-            configuration: BTreeMap::new(),
-        }
     }
 
     fn block(&self, target: &str, read_only: bool) -> Publication {
@@ -134,6 +121,39 @@ impl Host {
                 && self.loop_devices().is_empty()
         })
         .await;
+    }
+}
+
+/// The host directory as another process sees it.
+struct Borrowed(PathBuf);
+
+const DRIVER_DIR: &str = "MOUNTPOD_DRIVER_DIR";
+
+impl Borrowed {
+    fn start(&self) -> ProcessMountPods {
+        let mut options = ProcessOptions::new(self.0.join("state"), "node");
+        options.executable = Some(env!("CARGO_BIN_EXE_csi-certify").into());
+        options.housekeeping = Duration::from_millis(200);
+        ProcessMountPods::start(options).unwrap()
+    }
+
+    fn publication(&self, target: &str) -> Publication {
+        Publication {
+            volume: volume(),
+            content: VolumeContent::Directory(self.0.join("volume")),
+            target: self.0.join("targets").join(target).to_str().unwrap().parse().unwrap(),
+            role: Role::Target,
+            fingerprint: Fingerprint {
+                access_type: AccessType::Mount,
+                access_mode: AccessMode::MultiNodeMultiWriter,
+                read_only: false,
+                fs_type: String::new(),
+                mount_flags: String::new(),
+                mount_group: String::new(),
+            },
+            mount_group: None,
+            configuration: BTreeMap::new(),
+        }
     }
 }
 
@@ -291,6 +311,51 @@ async fn a_second_instance_takes_up_what_the_first_left() {
     }
     host.assert_nothing_left().await;
     second.shutdown().await;
+}
+
+/// Not a test of its own: the driver that `a_driver_that_is_killed_disturbs_nothing` kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn driver_process() {
+    let Some(dir) = std::env::var_os(DRIVER_DIR) else { return };
+    let host = Borrowed(PathBuf::from(dir));
+    let pods = host.start();
+    for number in 0.. {
+        // The last one is cut off somewhere by the kill.
+        pods.publish(host.publication(&format!("t{number}")), soon()).await.unwrap();
+        fs::write(host.0.join("published"), format!("{number}")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_killed_disturbs_nothing() {
+    let Some(host) = Host::new().await else { return };
+    let mut driver = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "driver_process"])
+        .env(DRIVER_DIR, host.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let count = || fs::read_to_string(host.path("published")).ok().and_then(|text| text.parse::<u32>().ok());
+    eventually("the driver has published some targets", || count().is_some_and(|count| count >= 3)).await;
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    let last = count().unwrap();
+    for number in 0..=last {
+        let file = host.target(&format!("t{number}")).as_path().join("f");
+        fs::write(&file, "x").unwrap();
+        assert_eq!(host.layers(&format!("t{number}")), 1);
+    }
+    assert_eq!(fs::read_to_string(host.path("volume/f")).unwrap(), "x");
+
+    // The one that the kill cut off is taken up by a repeat, or taken away, like every other.
+    let pods = host.start();
+    pods.publish(host.publication(&format!("t{}", last + 1)), soon()).await.unwrap();
+    assert_eq!(host.layers(&format!("t{}", last + 1)), 1);
+    for number in 0..=last + 2 {
+        pods.unpublish(&volume(), &host.target(&format!("t{number}")), Role::Target, soon()).await.unwrap();
+    }
+    host.assert_nothing_left().await;
+    pods.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

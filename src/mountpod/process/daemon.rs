@@ -108,6 +108,7 @@ const LOCK_ATTEMPTS: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 type Volume = PassthroughFs<()>;
+type Serving = (FuseSession, Vec<FuseChannel>, Arc<Server<Volume>>);
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(PathBuf, Uid), String> {
     let (mut pod_file, mut uid) = (None, None);
@@ -151,11 +152,7 @@ fn wanted(pod: &Pod, uid: &Uid) -> Result<PathBuf, String> {
     }
 }
 
-fn open(
-    root: &Path,
-    mount: &Path,
-    source: &str,
-) -> Result<(FuseSession, Vec<FuseChannel>, Arc<Server<Volume>>), String> {
+fn open(root: &Path, mount: &Path, source: &str) -> Result<Serving, String> {
     let config = Config {
         root_dir: root.to_str().ok_or("the volume's path is not UTF-8")?.to_owned(),
         do_import: true,
