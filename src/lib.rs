@@ -7,3 +7,4 @@ pub mod history;
 pub mod mountpod;
 pub mod oracle;
 pub mod spec;
+pub mod sut;
