@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::task::JoinSet;
+
 use super::{Answer, BringUpError, Instance, Lane, Profile};
 use crate::{
     history::{CallId, Lost, Recorder, Request},
@@ -155,19 +157,57 @@ impl Driver {
         }
     }
 
-    fn open<'a>(&self, instance: &Instance, recorder: &'a Recorder, scenario: &str, request: &Request) -> Open<'a> {
+    /// Calls several times at once: all requests are under way before the first answer is waited for.
+    ///
+    /// The answers stand in the order of the requests.
+    pub async fn call_together(
+        &self,
+        recorder: &Recorder,
+        scenario: &str,
+        requests: &[Request],
+        deadline: Duration,
+    ) -> Vec<Answer> {
+        let mut answers = vec![Answer::Lost(Lost::Connection); requests.len()];
+        let mut calls = JoinSet::new();
+        let opened: Vec<_> = requests
+            .iter()
+            .enumerate()
+            .filter_map(|(at, request)| {
+                let instance = self.serving(request.rpc())?.clone();
+                let open = self.open(&instance, recorder, scenario, request);
+                Some((at, instance, open, request.clone()))
+            })
+            .collect();
+        for (at, instance, open, request) in opened {
+            let recorder = recorder.clone();
+            calls.spawn(async move {
+                let answer = instance.exchange(&recorder, &request, deadline).await;
+                open.close(&answer);
+                (at, answer)
+            });
+        }
+        while let Some(ended) = calls.join_next().await {
+            if let Ok((at, answer)) = ended {
+                answers[at] = answer;
+            }
+        }
+        answers
+    }
+
+    fn open(&self, instance: &Instance, recorder: &Recorder, scenario: &str, request: &Request) -> Open {
         let node = if request.rpc().is_node() { Self::NODE } else { "" };
-        Open { recorder, id: Some(recorder.call(instance.name(), node, scenario, request)) }
+        let id = Some(recorder.call(instance.name(), node, scenario, request));
+        Open { recorder: recorder.clone(), id }
     }
 }
 
 /// A call under way; dropped before its end, it is recorded as cancelled.
-struct Open<'a> {
-    recorder: &'a Recorder,
+struct Open {
+    recorder: Recorder,
     id: Option<CallId>,
 }
 
-impl Open<'_> {
+impl Open {
     fn close(mut self, answer: &Answer) {
         let Some(id) = self.id.take() else { return };
         match answer {
@@ -179,7 +219,7 @@ impl Open<'_> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
             self.recorder.lost(id, Lost::Cancelled);
