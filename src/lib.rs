@@ -7,3 +7,5 @@ pub mod history;
 pub mod mountpod;
 pub mod oracle;
 pub mod spec;
+pub mod suite;
+pub mod sut;

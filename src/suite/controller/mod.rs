@@ -1,0 +1,25 @@
+//! Scenarios of the Controller service, one file per RPC.
+
+pub(super) mod controller_expand_volume;
+pub(super) mod controller_get_capabilities;
+pub(super) mod controller_get_volume;
+pub(super) mod controller_modify_volume;
+pub(super) mod controller_publish_volume;
+pub(super) mod controller_unpublish_volume;
+pub(super) mod create_snapshot;
+pub(super) mod create_volume;
+pub(super) mod create_volume_fields;
+pub(super) mod create_volume_source;
+pub(super) mod create_volume_topology;
+pub(super) mod delete_snapshot;
+pub(super) mod delete_volume;
+pub(super) mod get_capacity;
+pub(super) mod get_snapshot;
+pub(super) mod list_snapshots;
+pub(super) mod list_volumes;
+pub(super) mod validate_volume_capabilities;
+
+/// The gates that many scenarios need.
+const CREATE_DELETE_VOLUME: &str = "Controller.CREATE_DELETE_VOLUME";
+const CREATE_DELETE_SNAPSHOT: &str = "Controller.CREATE_DELETE_SNAPSHOT";
+const PUBLISH_UNPUBLISH_VOLUME: &str = "Controller.PUBLISH_UNPUBLISH_VOLUME";

@@ -1,0 +1,27 @@
+//! Scripted conformance scenarios, one file per RPC: the shortest history that exercises each rule.
+//!
+//! A scenario never judges and never asserts: it only makes history. Judging is the oracle's business.
+
+mod bench;
+mod controller;
+mod facts;
+mod general;
+mod greeting;
+mod identity;
+mod ledger;
+mod node;
+mod node_use;
+mod options;
+mod registry;
+mod run;
+mod scenario;
+mod volumes;
+
+pub use bench::Bench;
+use facts::Facts;
+use ledger::Ledger;
+pub use ledger::Leftover;
+pub use options::{Options, Outcome, Progress, Silent};
+pub use registry::scenarios;
+pub use run::run;
+pub use scenario::{Mode, Scenario, Stopped};

@@ -1,0 +1,107 @@
+//! NodeUnpublishVolume: repetitions, targets that are not published, siblings, missing fields, unknown volumes.
+
+use crate::{
+    csi::v1::NodeUnpublishVolumeRequest,
+    suite::{
+        Bench, Stopped,
+        facts::{is_multi_node, mode},
+        scenario::scenarios,
+    },
+    sut::AccessType,
+};
+
+scenarios! { "node_unpublish_volume":
+    repeat_is_idempotent, "unpublishes a volume three times, then publishes it again", [], [
+        "NODE-UNPUBLISH-001", "NODE-UNPUBLISH-006", "NODE-UNPUBLISH-014", "NODE-UNPUBLISH-015", "GEN-RPC-009",
+    ];
+    target_is_removed, "publishes and unpublishes a directory and a device", [],
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-010", "NODE-UNPUBLISH-014"];
+    never_published, "unpublishes a target that was never published", [], ["NODE-UNPUBLISH-006"];
+    missing_fields, "leaves out volume and target, one at a time", [],
+        ["NODE-UNPUBLISH-008", "NODE-UNPUBLISH-011", "GEN-ERR-006", "GEN-ERR-025", "GEN-ERR-027"];
+    volume_that_does_not_exist, "unpublishes a deleted volume, and one that never was", [], ["NODE-UNPUBLISH-017"];
+    siblings_stay, "unpublishes one target of several, and uses the others", [], ["NODE-UNPUBLISH-002"];
+    data_outlives_unpublishing, "writes, unpublishes, publishes and reads", [], ["NODE-UNPUBLISH-002"];
+}
+
+async fn repeat_is_idempotent(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.published(&prepared).await?;
+    for _ in 0..3 {
+        bench.provoke(bench.unpublish(&prepared, &target)).await;
+    }
+    bench.provoke(bench.publish(&prepared, &target)).await;
+    bench.released(&prepared, &[&target]).await
+}
+
+async fn target_is_removed(bench: &Bench) -> Result<(), Stopped> {
+    for access_type in [AccessType::Mount, AccessType::Block] {
+        let wanted = |it: &&_| crate::suite::facts::access_type(it) == Some(access_type);
+        let Some(capability) = bench.facts.supported.iter().find(wanted) else { continue };
+        let prepared = bench.prepared_for(capability.clone()).await?;
+        let target = bench.target().await?;
+        bench.look(&target).await;
+        bench.need(bench.publish(&prepared, &target)).await?;
+        bench.released(&prepared, &[&target]).await?;
+    }
+    Ok(())
+}
+
+async fn never_published(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.target().await?;
+    bench.provoke(bench.unpublish(&prepared, &target)).await;
+    bench.released(&prepared, &[]).await
+}
+
+async fn missing_fields(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.published(&prepared).await?;
+    let valid = bench.unpublish(&prepared, &target);
+    bench.provoke(NodeUnpublishVolumeRequest { volume_id: String::new(), ..valid.clone() }).await;
+    bench.provoke(NodeUnpublishVolumeRequest { target_path: String::new(), ..valid }).await;
+    bench.look(&target).await;
+    bench.released(&prepared, &[&target]).await
+}
+
+async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
+    let dead = bench.dead_volume().await?;
+    for volume_id in [bench.made_up_id(&dead), dead] {
+        let target_path = bench.target().await?;
+        bench.provoke(NodeUnpublishVolumeRequest { volume_id, target_path }).await;
+    }
+    Ok(())
+}
+
+async fn siblings_stay(bench: &Bench) -> Result<(), Stopped> {
+    let capability = bench.facts.supported.iter().find(|it| is_multi_node(mode(it))).cloned();
+    let prepared = bench.prepared_for(capability.unwrap_or_else(|| bench.capability())).await?;
+    let first = bench.published(&prepared).await?;
+    bench.write(&prepared.capability, &first, "shared").await;
+    let mut siblings = Vec::new();
+    for _ in 0..2 {
+        let target = bench.target().await?;
+        // A mode with one target only may refuse.
+        if bench.ask(bench.publish(&prepared, &target)).await.is_ok() {
+            bench.read(&prepared.capability, &target).await;
+            siblings.push(target);
+        }
+    }
+    bench.need(bench.unpublish(&prepared, &first)).await?;
+    for target in &siblings {
+        bench.look(target).await;
+        bench.read(&prepared.capability, target).await;
+    }
+    let targets: Vec<&str> = siblings.iter().map(String::as_str).collect();
+    bench.released(&prepared, &targets).await
+}
+
+async fn data_outlives_unpublishing(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.published(&prepared).await?;
+    bench.write(&prepared.capability, &target, "outlives").await;
+    bench.need(bench.unpublish(&prepared, &target)).await?;
+    let again = bench.published(&prepared).await?;
+    bench.read(&prepared.capability, &again).await;
+    bench.released(&prepared, &[&again]).await
+}

@@ -1,0 +1,230 @@
+//! One process of the driver: the connection to it, and its life.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Answer, ConnectError, Lane,
+    process::{Output, Process, ProcessError, Signal},
+    profile::Start,
+    wire::{Transport, exchange},
+};
+use crate::history::{Fault, Lost, Recorder, Request};
+
+/// How long a driver that lost its connection may take to answer again.
+const RECONNECT: Duration = Duration::from_secs(3);
+
+/// How often a socket is tried while it is waited for.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// One process of the driver, reached over one lane.
+#[derive(Debug)]
+pub struct Instance {
+    name: &'static str,
+    lane: Lane,
+    start: Option<Start>,
+    ready_timeout: Duration,
+    connection: Mutex<Connection>,
+    process: tokio::sync::Mutex<Option<Process>>,
+    output: Output,
+    dead: AtomicBool,
+}
+
+struct Connection {
+    /// Counts the connections, so that of several calls that lost one only the first reconnects.
+    generation: u64,
+    transport: Option<Transport>,
+}
+
+impl Instance {
+    /// Describes a process; nothing is started or connected yet.
+    pub(super) fn new(name: &'static str, lane: Lane, start: Option<Start>, ready_timeout: Duration) -> Self {
+        Self {
+            name,
+            lane,
+            start,
+            ready_timeout,
+            connection: Mutex::new(Connection { generation: 0, transport: None }),
+            process: tokio::sync::Mutex::new(None),
+            output: Output::default(),
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    /// `plugin`, `controller` or `node`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How it is reached.
+    pub const fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether it ended and cannot be brought back.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can be killed and started again.
+    pub fn is_restartable(&self) -> bool {
+        self.start.is_some() || matches!(self.lane, Lane::InProcess(_))
+    }
+
+    /// Whether this run started it as a process of its own.
+    pub const fn is_ours(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// What it wrote, as far as it was started by this run.
+    pub const fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Starts the process where the profile says how, and waits until it answers.
+    pub(super) async fn bring_up(&self, patience: Duration) -> Result<(), BringUpError> {
+        let mut process = self.process.lock().await;
+        self.launch(&mut process)?;
+        let patience = if self.start.is_some() { self.ready_timeout } else { patience };
+        Ok(self.connect(patience, process.as_mut()).await?)
+    }
+
+    /// One exchange; what went wrong with the connection is mended before this returns.
+    pub(super) async fn exchange(&self, recorder: &Recorder, request: &Request, deadline: Duration) -> Answer {
+        let (generation, transport) = {
+            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            (connection.generation, connection.transport.clone())
+        };
+        let Some(transport) = transport else { return Answer::Lost(Lost::Connection) };
+        // A server of this process that panics takes down its own task in a real driver, not the caller.
+        let call = AssertUnwindSafe(exchange(transport, request, deadline)).catch_unwind();
+        let answer = match timeout(deadline, call).await {
+            Err(_) => Answer::Lost(Lost::Deadline),
+            Ok(Err(_)) => Answer::Lost(Lost::Connection),
+            Ok(Ok(answer)) => answer,
+        };
+        if answer == Answer::Lost(Lost::Connection) {
+            self.recover(recorder, generation).await;
+        }
+        answer
+    }
+
+    /// How the process ended, if this run started it and it has.
+    pub async fn exit(&self) -> Option<String> {
+        self.process.lock().await.as_mut().and_then(Process::exit)
+    }
+
+    /// The number of the process, if this run started it and it runs.
+    pub async fn process_id(&self) -> Option<u32> {
+        self.process.lock().await.as_ref().and_then(Process::id)
+    }
+
+    /// Ends the process with a signal and starts it again; both are recorded.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, cannot be started, or does not answer in time.
+    pub async fn restart(&self, recorder: &Recorder, signal: Signal) -> Result<(), BringUpError> {
+        let mut process = self.process.lock().await;
+        if !self.is_restartable() {
+            return Err(ProcessError::Unknown.into());
+        }
+        if let Some(process) = process.as_mut() {
+            process.end(signal, self.ready_timeout).await?;
+        }
+        recorder.fault(Fault::Killed { instance: self.name.to_owned(), signal: signal.name().to_owned() });
+        self.launch(&mut process)?;
+        self.connect(self.ready_timeout, process.as_mut()).await?;
+        recorder.fault(Fault::Restarted { instance: self.name.to_owned() });
+        Ok(())
+    }
+
+    /// Ends the process, if this run started it.
+    pub(super) async fn shut_down(&self) {
+        if let Some(mut process) = self.process.lock().await.take() {
+            // It gets SIGKILL after that anyway.
+            let _ = process.end(Signal::Terminate, RECONNECT).await;
+        }
+    }
+
+    fn launch(&self, process: &mut Option<Process>) -> Result<(), ProcessError> {
+        if let (Some(start), Lane::Socket(endpoint)) = (&self.start, &self.lane) {
+            *process = Some(Process::start(start, &endpoint.to_string(), &self.output)?);
+        }
+        Ok(())
+    }
+
+    /// After a lost connection: connects anew, restarts a process that has ended, or declares it dead.
+    async fn recover(&self, recorder: &Recorder, generation: u64) {
+        let mut process = self.process.lock().await;
+        let now = self.connection.lock().unwrap_or_else(PoisonError::into_inner).generation;
+        if now != generation || self.is_dead() {
+            return;
+        }
+        let Err(error) = self.connect(RECONNECT, process.as_mut()).await else { return };
+        let exit = process.as_mut().and_then(Process::exit).unwrap_or(error.cause);
+        recorder.fault(Fault::Crashed { instance: self.name.to_owned(), exit });
+        let revived = self.start.is_some()
+            && self.launch(&mut process).is_ok()
+            && self.connect(self.ready_timeout, process.as_mut()).await.is_ok();
+        match revived {
+            true => recorder.fault(Fault::Restarted { instance: self.name.to_owned() }),
+            false => self.dead.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Tries to connect until the time is up or the process has ended.
+    async fn connect(&self, patience: Duration, mut process: Option<&mut Process>) -> Result<(), ConnectError> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(BETWEEN_TRIES);
+            match self.lane.connect(left).await {
+                Ok(transport) => {
+                    let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                    connection.generation += 1;
+                    connection.transport = Some(transport);
+                    return Ok(());
+                }
+                Err(error) => {
+                    if let Some(exit) = process.as_mut().and_then(|process| process.exit()) {
+                        return Err(ConnectError { cause: format!("the driver ended with {exit}"), ..error });
+                    }
+                    if Instant::now() >= until {
+                        return Err(error);
+                    }
+                }
+            }
+            sleep(BETWEEN_TRIES).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "connection {}", self.generation)
+    }
+}
+
+/// Why a driver is not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BringUpError {
+    /// It does not answer.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It cannot be started or ended.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Neither a controller nor a node was named.
+    #[error("no endpoint was given: use --endpoint, or --controller-endpoint and --node-endpoint")]
+    NoEndpoint,
+}

@@ -1,0 +1,191 @@
+//! How a driver is reached: over a socket, or as a service of this very process.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::{TcpStream, UnixStream};
+use tonic::{body::Body, codegen::Service};
+use tower::{ServiceExt as _, service_fn, util::BoxCloneService};
+
+use super::{Endpoint, wire::Transport};
+
+/// The largest header block that is taken from a driver: room for long status messages.
+const LARGEST_HEADERS: u32 = 256 * 1024;
+
+/// How a driver is reached.
+#[derive(Clone)]
+pub enum Lane {
+    /// Over a socket.
+    Socket(Endpoint),
+    /// As a service of this process; each connection asks for the service anew, so a restart can be played.
+    InProcess(Arc<dyn Fn() -> InProcess + Send + Sync>),
+}
+
+/// A gRPC service of this process, ready to be called.
+#[derive(Clone)]
+pub struct InProcess(Arc<std::sync::Mutex<Transport>>);
+
+/// Why a driver could not be reached.
+#[derive(Debug, Error)]
+#[error("cannot connect to {endpoint}: {cause}; check that the driver runs and listens there")]
+pub struct ConnectError {
+    /// Where it was looked for.
+    pub endpoint: String,
+    /// What the system said.
+    pub cause: String,
+}
+
+impl InProcess {
+    /// Wraps a service, for example `tonic::service::Routes`.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Error: Into<tower::BoxError>,
+        S::Future: Send + 'static,
+        B: tonic::codegen::Body<Data = prost::bytes::Bytes> + Send + 'static,
+        B::Error: Into<tower::BoxError> + Send,
+    {
+        let service = service
+            .map_response(|response: http::Response<B>| {
+                response.map(|body| Body::new(body.map_err(|error| tonic::Status::from_error(error.into()))))
+            })
+            .map_err(Into::into);
+        Self(Arc::new(std::sync::Mutex::new(BoxCloneService::new(service))))
+    }
+}
+
+impl Lane {
+    /// Connects, trying once.
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers at the address, or not in time.
+    pub(super) async fn connect(&self, patience: Duration) -> Result<Transport, ConnectError> {
+        match self {
+            Self::InProcess(make) => Ok(make().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()),
+            Self::Socket(endpoint) => connect_socket(endpoint, patience)
+                .await
+                .map_err(|cause| ConnectError { endpoint: endpoint.to_string(), cause }),
+        }
+    }
+
+    /// Whether the driver's node runs on this machine for sure.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Socket(endpoint) => endpoint.is_local(),
+            Self::InProcess(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(endpoint) => write!(f, "{endpoint}"),
+            Self::InProcess(_) => f.write_str("in-process"),
+        }
+    }
+}
+
+async fn connect_socket(endpoint: &Endpoint, patience: Duration) -> Result<Transport, String> {
+    // The URI only fills the :authority; the connector knows where to go.
+    let channel = tonic::transport::Endpoint::from_static("http://localhost")
+        .http2_max_header_list_size(LARGEST_HEADERS)
+        .connect_timeout(patience);
+    let target = endpoint.clone();
+    let connector = service_fn(move |_: http::Uri| {
+        let target = target.clone();
+        async move { open(&target).await }
+    });
+    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector)).await;
+    match connected {
+        Err(_) => Err(format!("no answer within {patience:?}")),
+        Ok(Err(error)) => Err(innermost(&error)),
+        Ok(Ok(channel)) => Ok(BoxCloneService::new(channel.map_err(Into::into))),
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> io::Result<TokioIo<Stream>> {
+    let stream = match endpoint {
+        Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+        Endpoint::Abstract(name) => Stream::Unix(open_abstract(name)?),
+        Endpoint::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            Stream::Tcp(stream)
+        }
+    };
+    Ok(TokioIo::new(stream))
+}
+
+#[cfg(target_os = "linux")]
+fn open_abstract(name: &str) -> io::Result<UnixStream> {
+    use std::os::{linux::net::SocketAddrExt as _, unix::net};
+    let stream = net::UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_abstract(_: &str) -> io::Result<UnixStream> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "abstract sockets exist on Linux only"))
+}
+
+/// One type for both kinds of stream.
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+macro_rules! delegate {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self.get_mut() {
+            Self::Unix(stream) => std::pin::Pin::new(stream).$method($($argument),*),
+            Self::Tcp(stream) => std::pin::Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl tokio::io::AsyncRead for Stream {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        delegate!(self.poll_read(context, buffer))
+    }
+}
+
+impl tokio::io::AsyncWrite for Stream {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<io::Result<usize>> {
+        delegate!(self.poll_write(context, bytes))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        delegate!(self.poll_flush(context))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        delegate!(self.poll_shutdown(context))
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

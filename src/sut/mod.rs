@@ -1,0 +1,25 @@
+//! The driver under test: endpoints, connections, deadlines, its processes, and a view of the node's file system.
+//!
+//! Whatever is sent to a driver goes through [`Driver`], which records it. What an answer means is not decided here.
+
+mod answer;
+mod driver;
+mod endpoint;
+mod instance;
+mod lane;
+mod mountinfo;
+mod node_fs;
+mod process;
+mod profile;
+mod wire;
+
+pub use answer::{Answer, Code, Unary};
+pub use driver::{Driver, Target};
+pub use endpoint::{Endpoint, EndpointError};
+pub use instance::{BringUpError, Instance};
+pub use lane::{ConnectError, InProcess, Lane};
+pub use mountinfo::mounts_on;
+pub use node_fs::{NodeFs, blocking};
+pub use process::{Output, Process, ProcessError, Signal};
+pub use profile::{AccessType, KnownFailure, NodeFsMode, Profile, ProfileError, Start, glob};
+pub use wire::LARGEST_ANSWER;
