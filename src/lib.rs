@@ -3,5 +3,6 @@
 //! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
 
 pub mod csi;
+pub mod driver;
 pub mod mountpod;
 pub mod spec;
