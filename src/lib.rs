@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
 
+pub mod cli;
 pub mod csi;
 pub mod driver;
 pub mod mountpod;

@@ -1,0 +1,3 @@
+//! The command line, one thin file for each subcommand.
+
+pub mod driver;
