@@ -18,7 +18,7 @@ use crate::{
         capability::Capability,
         clock::SystemClock,
         content::{ContentDirectory, Durability},
-        identifier::RandomIdentifiers,
+        identifier::OrderedIdentifiers,
         server::{ListenAddress, Listener, ServeError, serve},
         size::Sizes,
         store::{Database, StoreError},
@@ -144,7 +144,7 @@ pub async fn run_until(
         content: Arc::new(content),
         mount_pods,
         clock: Arc::new(SystemClock),
-        identifiers: Arc::new(RandomIdentifiers),
+        identifiers: Arc::new(OrderedIdentifiers::default()),
     })?;
     // After the store, which only one process can have: whoever loses leaves the socket alone.
     let listener = Listener::bind(&address)?;

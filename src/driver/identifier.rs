@@ -1,6 +1,11 @@
 //! Ids that the driver gives out.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::mountpod::VolumeId;
 
@@ -44,33 +49,47 @@ pub trait Identifiers: Send + Sync + 'static {
     fn next_snapshot(&self) -> SnapshotId;
 }
 
-/// Ids of 128 random bits: unique without a counter that a crash could set back.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RandomIdentifiers;
+/// Ids of a time and random bits, each greater than the one before: lists show objects in the order of their creation,
+/// so what is created during a walk through the pages comes after them.
+#[derive(Debug, Default)]
+pub struct OrderedIdentifiers {
+    last: Mutex<u128>,
+}
 
-impl Identifiers for RandomIdentifiers {
+impl OrderedIdentifiers {
+    fn next(&self, prefix: &str) -> VolumeId {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let milliseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let random: u128 = rand::random();
+        // Within a millisecond, or when the clock was set back, the order goes on from the last one.
+        let bits = ((milliseconds << RANDOM_BITS) | (random >> TIME_BITS)).max(*last + 1 + (random >> 64));
+        *last = bits;
+        format!("{prefix}-{bits:032x}").parse().expect("a prefix, a dash and hexadecimal digits are an id")
+    }
+}
+
+impl Identifiers for OrderedIdentifiers {
     fn next_volume(&self) -> VolumeId {
-        random("vol")
+        self.next("vol")
     }
 
     fn next_snapshot(&self) -> SnapshotId {
-        SnapshotId(random("snap"))
+        SnapshotId(self.next("snap"))
     }
 }
 
-fn random(prefix: &str) -> VolumeId {
-    let bits: u128 = rand::random();
-    format!("{prefix}-{bits:032x}").parse().expect("a prefix, a dash and hexadecimal digits are an id")
-}
+const TIME_BITS: u32 = 48;
+const RANDOM_BITS: u32 = 128 - TIME_BITS;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_differ() {
-        let ids = RandomIdentifiers;
-        assert_ne!(ids.next_volume(), ids.next_volume());
+    fn ids_grow() {
+        let ids = OrderedIdentifiers::default();
+        let volumes: Vec<VolumeId> = (0..1000).map(|_| ids.next_volume()).collect();
+        assert!(volumes.is_sorted_by(|a, b| a < b));
         assert!(ids.next_snapshot().as_str().starts_with("snap-"));
     }
 }

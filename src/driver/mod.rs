@@ -35,5 +35,3 @@ pub use identifier::SnapshotId;
 pub use identity::IdentityService;
 pub use node::{NodeService, NodeVolumes};
 pub use refusal::Refusal;
-
-use controller::READ_ONLY;

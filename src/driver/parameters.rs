@@ -10,7 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Refusal;
+use sha2::{Digest as _, Sha256};
+
+use super::{Refusal, page::hexadecimal};
+use crate::mountpod::VolumeId;
 
 /// What the parameters of a volume come to, defaults included.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -105,6 +108,17 @@ pub fn is_own_context(given: &BTreeMap<String, String>, properties: &Properties)
     own.is_empty() || own == volume_context(properties)
 }
 
+/// What the node is told of an attachment: the same for as long as it lasts (specification line 1364).
+pub fn publish_context(volume: &VolumeId, node: &str, readonly: bool) -> BTreeMap<String, String> {
+    let digest = Sha256::digest(format!("{volume}/{node}"));
+    BTreeMap::from([(ATTACHMENT.to_owned(), hexadecimal(&digest[..8])), (READ_ONLY.to_owned(), readonly.to_string())])
+}
+
+/// Whether the controller attached the volume read-only.
+pub fn is_read_only(publish_context: &BTreeMap<String, String>) -> bool {
+    publish_context.get(READ_ONLY).is_some_and(|value| value == "true")
+}
+
 fn is_of_a_sidecar(key: &str) -> bool {
     ["csi.storage.k8s.io/", "storage.kubernetes.io/"].iter().any(|prefix| key.starts_with(prefix))
 }
@@ -128,6 +142,8 @@ fn known(field: &str) -> &'static str {
 const DIRECTORY_MODE: &str = "directoryMode";
 const TIER: &str = "tier";
 const IOPS: &str = "iops";
+const ATTACHMENT: &str = "attachment";
+const READ_ONLY: &str = "readOnly";
 
 #[cfg(test)]
 mod tests {

@@ -55,6 +55,20 @@ async fn a_token_survives_the_deletion_of_the_volume_it_stands_at() {
 }
 
 #[tokio::test]
+async fn what_is_created_during_a_walk_is_found_at_its_end() {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.create(name).await;
+    }
+    let request = v1::ListVolumesRequest { max_entries: 2, starting_token: String::new() };
+    let first = world.controller.list_volumes(request).await.unwrap().into_inner();
+    let late = world.create("d").await.volume_id;
+    let request = v1::ListVolumesRequest { max_entries: 0, starting_token: first.next_token };
+    let rest = world.controller.list_volumes(request).await.unwrap().into_inner();
+    assert_eq!(rest.entries.last().unwrap().volume.as_ref().unwrap().volume_id, late);
+}
+
+#[tokio::test]
 async fn bad_tokens_are_aborted_and_negative_counts_invalid() {
     let mut world = World::new();
     world.create("a").await;

@@ -15,7 +15,7 @@ use csi_certify::{
         Configuration, ControllerService, Driver, IdentityService, NodeService, Parts,
         clock::SystemClock,
         content::{Content, ContentDirectory, Durability},
-        identifier::RandomIdentifiers,
+        identifier::OrderedIdentifiers,
         store::{Database, Store},
     },
     mountpod::{
@@ -89,7 +89,7 @@ impl World {
             content: ground.content.clone(),
             mount_pods: ground.pods.clone(),
             clock: Arc::new(SystemClock),
-            identifiers: Arc::new(RandomIdentifiers),
+            identifiers: Arc::new(OrderedIdentifiers::default()),
         })
         .unwrap();
         Self {

@@ -28,26 +28,27 @@ impl Copy {
         let mut pending = vec![(source.to_owned(), target.to_owned())];
         let mut directories = Vec::new();
         while let Some((from, to)) = pending.pop() {
-            for entry in fs::read_dir(&from)? {
+            let Some(entries) = unless_gone(fs::read_dir(&from))? else { continue };
+            for entry in entries {
                 let entry = entry?;
                 let (from, to) = (entry.path(), to.join(entry.file_name()));
-                let about = match fs::symlink_metadata(&from) {
-                    // A workload may remove things while we look.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    about => about?,
-                };
+                let Some(about) = unless_gone(fs::symlink_metadata(&from))? else { continue };
                 if about.is_dir() {
                     fs::create_dir(&to)?;
                     pending.push((from, to));
-                } else {
-                    self.entry(&from, &to, &about)?;
+                } else if let Err(error) = self.entry(&from, &to, &about)
+                    && unless_gone(fs::symlink_metadata(&from))?.is_some()
+                {
+                    return Err(error);
                 }
             }
             directories.push((from, to));
         }
         // Times and modes of directories last: filling them would change or forbid it.
         for (from, to) in directories.iter().rev() {
-            self.attributes(from, to, &fs::symlink_metadata(from)?)?;
+            if let Some(about) = unless_gone(fs::symlink_metadata(from))? {
+                self.attributes(from, to, &about)?;
+            }
         }
         Ok(())
     }
@@ -100,6 +101,14 @@ impl Copy {
             File::open(to)?.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// A workload may remove things while they are copied; then they were not there at the cut.
+fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 

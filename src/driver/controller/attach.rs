@@ -1,9 +1,5 @@
 //! ControllerPublishVolume and ControllerUnpublishVolume (specification lines 1313–1440).
 
-use std::collections::BTreeMap;
-
-use sha2::{Digest as _, Sha256};
-
 use super::ControllerService;
 use crate::{
     csi::v1::{self, controller_service_capability::rpc::Type as Controller},
@@ -12,17 +8,13 @@ use crate::{
         capability::Plugin,
         field,
         lock::{Hold, Object},
-        page::hexadecimal,
         parameters,
         record::Attachment,
         store::Change,
         volume_use::VolumeUse,
     },
-    mountpod::{AccessMode, VolumeId},
+    mountpod::AccessMode,
 };
-
-/// The entry of the publish context that tells the node whether the attachment is read-only.
-pub(in crate::driver) const READ_ONLY: &str = "readOnly";
 
 impl ControllerService {
     pub(super) async fn attach(
@@ -61,7 +53,7 @@ impl ControllerService {
             )));
         }
         let attachment = Attachment {
-            publish_context: publish_context(&id, &request.node_id, request.readonly),
+            publish_context: parameters::publish_context(&id, &request.node_id, request.readonly),
             volume: id,
             node: request.node_id.clone(),
             fingerprint: volume_use.fingerprint(request.readonly),
@@ -145,13 +137,10 @@ fn compared<'a>(present: &'a [Attachment], asked: &Attachment) -> Result<Option<
     }
 }
 
-fn publish_context(volume: &VolumeId, node: &str, readonly: bool) -> BTreeMap<String, String> {
-    let digest = Sha256::digest(format!("{volume}/{node}"));
-    BTreeMap::from([("attachment".to_owned(), hexadecimal(&digest[..8])), (READ_ONLY.to_owned(), readonly.to_string())])
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use tonic::Code;
 
     use super::*;

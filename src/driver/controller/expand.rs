@@ -7,7 +7,9 @@ use super::{
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type as Node},
     driver::{
-        Expansion, Refusal, field,
+        Expansion, Refusal,
+        assembly::State,
+        field,
         lock::{Hold, Object},
         record::Volume,
         size::{SizeRange, signed},
@@ -56,7 +58,7 @@ impl ControllerService {
                 }
                 // Also when the size is there already: an earlier call may have ended between the two.
                 let grown = state.content.grow(&volume.id, capacity);
-                grown.map_err(|error| super::State::no_content("growing the content of the volume", &error))
+                grown.map_err(|error| State::no_content("growing the content of the volume", &error))
             })
             .await?;
         let node_expansion_required = state.capabilities.node(Node::ExpandVolume);
@@ -68,7 +70,7 @@ impl ControllerService {
 }
 
 /// The size that the volume will have: the present one where that is enough.
-fn target(volume: &Volume, range: SizeRange, state: &super::State) -> Result<u64, Refusal> {
+fn target(volume: &Volume, range: SizeRange, state: &State) -> Result<u64, Refusal> {
     let present = volume.capacity;
     match range.limit {
         Some(limit) if limit < present => Err(Refusal::OutOfRange(format!(

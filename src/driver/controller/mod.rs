@@ -11,7 +11,4 @@ mod service;
 mod snapshot;
 mod validate;
 
-pub(super) use attach::READ_ONLY;
 pub use service::ControllerService;
-
-use super::assembly::State;

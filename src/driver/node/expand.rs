@@ -22,7 +22,7 @@ impl NodeService {
         let range = request.capacity_range.as_ref().map(SizeRange::parse).transpose()?;
         let volume_use = request.volume_capability.as_ref().map(|it| VolumeUse::parse(Some(it))).transpose()?;
         field::map("secrets", &request.secrets)?;
-        let (volume, _held) = self.hold(id, &request.volume_id)?;
+        let volume = self.find(id, &request.volume_id)?;
         if let Some(volume_use) = volume_use {
             let supported = volume_use.supported_for(&volume, &self.state.capabilities);
             supported.map_err(|why| Refusal::invalid("volume_capability", why))?;

@@ -1,9 +1,9 @@
 //! NodePublishVolume and NodeUnpublishVolume (specification lines 2443–2616).
 
-use super::{NodeService, stage::is_read_only};
+use super::NodeService;
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type},
-    driver::{Refusal, field, volume_use::VolumeUse},
+    driver::{Refusal, field, parameters, volume_use::VolumeUse},
     mountpod::{Deadline, Fingerprint, Published, Role, TargetPath},
 };
 
@@ -22,7 +22,7 @@ impl NodeService {
         field::map("volume_context", &request.volume_context)?;
         let (volume, _held) = self.hold(id, &request.volume_id)?;
         self.check_use(&volume, &volume_use, &request.volume_context)?;
-        let read_only = request.readonly || is_read_only(&request.publish_context);
+        let read_only = request.readonly || parameters::is_read_only(&request.publish_context);
         if self.state.capabilities.node(Type::StageUnstageVolume) {
             let present = self.state.mount_pods.published(&volume.id).await?;
             is_staged(&present, staging.as_ref(), &target, &volume_use.fingerprint(read_only))?;
@@ -42,7 +42,6 @@ impl NodeService {
         let id = field::volume_id("volume_id", &request.volume_id)?;
         let target = field::path("target_path", &request.target_path)?;
         if let Some(id) = id {
-            let _held = self.hold_id(&id)?;
             self.state.mount_pods.unpublish(&id, &target, Role::Target, deadline).await?;
         }
         Ok(v1::NodeUnpublishVolumeResponse {})

@@ -40,17 +40,18 @@ impl NodeService {
         self.state.ready()
     }
 
-    /// A volume, kept from being deleted while the node is at it.
+    /// A volume, kept from being deleted, detached or resized while the node takes it up. What only looks at it, or
+    /// lets go of it, needs no such protection.
     pub(super) fn hold(&self, id: Option<VolumeId>, text: &str) -> Result<(Volume, Held), Refusal> {
         let id = id.ok_or_else(|| Refusal::no_volume(text))?;
-        let held = self.hold_id(&id)?;
-        let volume = self.volumes.volume(&id)?.ok_or_else(|| Refusal::no_volume(&id))?;
-        Ok((volume, held))
+        let held = self.state.locks.hold(Object::Volume(id.clone()), Hold::Shared)?;
+        Ok((self.find(Some(id), text)?, held))
     }
 
-    /// An id, whether there is such a volume or not.
-    pub(super) fn hold_id(&self, id: &VolumeId) -> Result<Held, Refusal> {
-        self.state.locks.hold(Object::Volume(id.clone()), Hold::Shared)
+    /// A volume that has to exist.
+    pub(super) fn find(&self, id: Option<VolumeId>, text: &str) -> Result<Volume, Refusal> {
+        let id = id.ok_or_else(|| Refusal::no_volume(text))?;
+        self.volumes.volume(&id)?.ok_or_else(|| Refusal::no_volume(text))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::NodeService;
 use crate::{
     csi::v1,
-    driver::{Refusal, field, parameters, record::Volume, volume_use::VolumeUse},
+    driver::{Refusal, capability::Plugin, field, parameters, record::Volume, volume_use::VolumeUse},
     mountpod::{Deadline, Publication, Role, TargetPath},
 };
 
@@ -23,7 +23,7 @@ impl NodeService {
         field::map("volume_context", &request.volume_context)?;
         let (volume, _held) = self.hold(id, &request.volume_id)?;
         self.check_use(&volume, &volume_use, &request.volume_context)?;
-        let read_only = is_read_only(&request.publish_context);
+        let read_only = parameters::is_read_only(&request.publish_context);
         let publication = self.publication(&volume, &volume_use, target, Role::Staging, read_only);
         self.state.mount_pods.publish(publication, deadline).await?;
         Ok(v1::NodeStageVolumeResponse {})
@@ -39,7 +39,6 @@ impl NodeService {
         let id = field::volume_id("volume_id", &request.volume_id)?;
         let target = field::path("staging_target_path", &request.staging_target_path)?;
         if let Some(id) = id {
-            let _held = self.hold_id(&id)?;
             self.state.mount_pods.unpublish(&id, &target, Role::Staging, deadline).await?;
         }
         Ok(v1::NodeUnstageVolumeResponse {})
@@ -54,6 +53,13 @@ impl NodeService {
         volume_context: &BTreeMap<String, String>,
     ) -> Result<(), Refusal> {
         volume_use.supported_for(volume, &self.state.capabilities).map_err(Refusal::FailedPrecondition)?;
+        let here = self.state.configuration.topology_of(self.state.configuration.node_id());
+        let is_bound = self.state.capabilities.plugin(Plugin::VolumeAccessibilityConstraints);
+        if is_bound && here != Some(&volume.topology) {
+            let why =
+                format!("volume {} is in {}, this node is not: use it on a node there", volume.id, volume.topology);
+            return Err(Refusal::FailedPrecondition(why));
+        }
         if parameters::is_own_context(volume_context, &volume.created_with) {
             return Ok(());
         }
@@ -82,9 +88,4 @@ impl NodeService {
             configuration,
         }
     }
-}
-
-/// Whether the controller attached the volume read-only.
-pub(super) fn is_read_only(publish_context: &BTreeMap<String, String>) -> bool {
-    publish_context.get(crate::driver::READ_ONLY).is_some_and(|value| value == "true")
 }

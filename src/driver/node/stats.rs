@@ -4,7 +4,7 @@ use super::NodeService;
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type, volume_usage::Unit},
     driver::{Refusal, field, record::Volume, size::signed},
-    mountpod::Usage,
+    mountpod::{TargetPath, UnpublishError, Usage},
 };
 
 impl NodeService {
@@ -15,10 +15,19 @@ impl NodeService {
         let id = field::volume_id("volume_id", &request.volume_id)?;
         let path = field::path("volume_path", &request.volume_path)?;
         field::optional_path("staging_target_path", &request.staging_target_path)?;
-        let (volume, _held) = self.hold(id, &request.volume_id)?;
-        let usage = self.state.mount_pods.usage(&volume.id, &path).await?;
-        let usage = usage.ok_or_else(|| Refusal::NotFound { kind: "volume at this path", id: path.to_string() })?;
+        let volume = self.find(id, &request.volume_id)?;
         let offered = &self.state.capabilities;
+        let usage = match self.state.mount_pods.usage(&volume.id, &path).await {
+            // Published there, but not well enough to be measured: that is what a condition is for.
+            Err(UnpublishError::Failed(why))
+                if offered.node(Type::VolumeCondition) && self.is_at(&volume, &path).await? =>
+            {
+                let condition = v1::VolumeCondition { abnormal: true, message: brief(why) };
+                return Ok(v1::NodeGetVolumeStatsResponse { usage: Vec::new(), volume_condition: Some(condition) });
+            }
+            usage => usage?,
+        };
+        let usage = usage.ok_or_else(|| Refusal::NotFound { kind: "volume at this path", id: path.to_string() })?;
         Ok(v1::NodeGetVolumeStatsResponse {
             usage: if offered.node(Type::GetVolumeStats) { self.usage(&volume, usage) } else { Vec::new() },
             volume_condition: if offered.node(Type::VolumeCondition) {
@@ -27,6 +36,11 @@ impl NodeService {
                 None
             },
         })
+    }
+
+    async fn is_at(&self, volume: &Volume, path: &TargetPath) -> Result<bool, Refusal> {
+        let published = self.state.mount_pods.published(&volume.id).await?;
+        Ok(published.iter().any(|reference| reference.target == *path))
     }
 
     fn usage(&self, volume: &Volume, usage: Usage) -> Vec<v1::VolumeUsage> {
