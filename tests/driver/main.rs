@@ -6,6 +6,7 @@ mod attachments;
 mod capabilities;
 mod crash;
 mod identity;
+mod kill;
 mod node;
 mod paging;
 mod process;

@@ -21,14 +21,14 @@ struct Command {
     arguments: DriverArguments,
 }
 
-fn arguments(socket: &Path, state: &Path) -> DriverArguments {
+pub(crate) fn arguments(socket: &Path, state: &Path) -> DriverArguments {
     let endpoint = format!("unix://{}", socket.display());
     let state = state.to_str().unwrap();
     Command::try_parse_from(["driver", "--endpoint", &endpoint, "--state-dir", state]).unwrap().arguments
 }
 
 /// Connects and waits for readiness, for at most ten seconds.
-async fn connect(socket: &Path) -> Channel {
+pub(crate) async fn connect(socket: &Path) -> Channel {
     let endpoint = Endpoint::try_from(format!("unix://{}", socket.display())).unwrap();
     for _ in 0..1000 {
         if let Ok(channel) = endpoint.connect().await
