@@ -137,10 +137,8 @@ impl DriverOptions {
         }
         let (target, arguments, state) = if apart {
             let lane = |text: &Option<String>| text.as_deref().map(lane).transpose();
-            let target = Target::Separate {
-                controller: lane(&self.controller_endpoint)?,
-                node: lane(&self.node_endpoint)?,
-            };
+            let target =
+                Target::Separate { controller: lane(&self.controller_endpoint)?, node: lane(&self.node_endpoint)? };
             let named = [("controller", &self.controller_endpoint), ("node", &self.node_endpoint)];
             let arguments = named
                 .iter()
@@ -159,8 +157,11 @@ impl DriverOptions {
             (target, String::new(), Some(state))
         };
         let profile_argument = self.profile.as_ref().map(|path| format!("--profile {}", path.display()));
-        let arguments =
-            [Some(arguments), profile_argument].into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+        let arguments = [Some(arguments), profile_argument]
+            .into_iter()
+            .flatten()
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>();
         let driver = Driver::connect(target, &profile, patience).await.map_err(Failure::usage)?;
         Ok(Connected { driver, profile, arguments: arguments.join(" "), _state: state })
     }
@@ -238,8 +239,7 @@ fn map(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
 fn fuse_is_here() -> bool {
     #[cfg(target_os = "linux")]
     {
-        rustix::process::geteuid().is_root()
-            && fs::File::options().read(true).write(true).open("/dev/fuse").is_ok()
+        rustix::process::geteuid().is_root() && fs::File::options().read(true).write(true).open("/dev/fuse").is_ok()
     }
     #[cfg(not(target_os = "linux"))]
     {

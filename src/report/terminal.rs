@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    Certificate, plain,
+    Certificate,
     certificate::{Report, Rule},
+    plain,
 };
 use crate::oracle::{RuleStatus, Severity, Verdict};
 
