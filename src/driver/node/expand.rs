@@ -27,7 +27,7 @@ impl NodeService {
             let supported = volume_use.supported_for(&volume, &self.state.capabilities);
             supported.map_err(|why| Refusal::invalid("volume_capability", why))?;
         }
-        if self.state.mount_pods.usage(&volume.id, &path).await?.is_none() {
+        if self.usage_at(&volume, &path).await?.is_none() {
             return Err(Refusal::NotFound { kind: "volume at this path", id: path.to_string() });
         }
         let capacity = volume.capacity;

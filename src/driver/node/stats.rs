@@ -1,6 +1,6 @@
 //! NodeGetVolumeStats (specification lines 2621–2715).
 
-use super::NodeService;
+use super::{NodeService, stage::device_in};
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type, volume_usage::Unit},
     driver::{Refusal, field, record::Volume, size::signed},
@@ -17,7 +17,7 @@ impl NodeService {
         field::optional_path("staging_target_path", &request.staging_target_path)?;
         let volume = self.find(id, &request.volume_id)?;
         let offered = &self.state.capabilities;
-        let usage = match self.state.mount_pods.usage(&volume.id, &path).await {
+        let usage = match self.usage_at(&volume, &path).await {
             // Published there, but not well enough to be measured: that is what a condition is for.
             Err(UnpublishError::Failed(why))
                 if offered.node(Type::VolumeCondition) && self.is_at(&volume, &path).await? =>
@@ -38,9 +38,19 @@ impl NodeService {
         })
     }
 
+    /// What the volume takes up at this path, which may be its staging path.
+    pub(super) async fn usage_at(&self, volume: &Volume, path: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
+        let pods = &self.state.mount_pods;
+        match pods.usage(&volume.id, path).await? {
+            None if volume.access.block => pods.usage(&volume.id, &device_in(path, &volume.id)).await,
+            usage => Ok(usage),
+        }
+    }
+
     async fn is_at(&self, volume: &Volume, path: &TargetPath) -> Result<bool, Refusal> {
         let published = self.state.mount_pods.published(&volume.id).await?;
-        Ok(published.iter().any(|reference| reference.target == *path))
+        let device = device_in(path, &volume.id);
+        Ok(published.iter().any(|reference| reference.target == *path || reference.target == device))
     }
 
     fn usage(&self, volume: &Volume, usage: Usage) -> Vec<v1::VolumeUsage> {
