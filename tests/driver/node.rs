@@ -192,6 +192,7 @@ async fn every_refusal_has_the_code_of_the_table() {
         ("", "/staging", Code::InvalidArgument),
         (volume.as_str(), "", Code::InvalidArgument),
         (&volume, "/elsewhere", Code::NotFound),
+        (&volume, "some/path", Code::NotFound),
         ("vol-unknown", "/staging", Code::NotFound),
         (&volume, "/staging", Code::Ok),
     ] {

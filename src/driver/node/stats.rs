@@ -13,9 +13,11 @@ impl NodeService {
         request: &v1::NodeGetVolumeStatsRequest,
     ) -> Result<v1::NodeGetVolumeStatsResponse, Refusal> {
         let id = field::volume_id("volume_id", &request.volume_id)?;
-        let path = field::path("volume_path", &request.volume_path)?;
+        let path = field::volume_path(&request.volume_path)?;
         field::optional_path("staging_target_path", &request.staging_target_path)?;
         let volume = self.find(id, &request.volume_id)?;
+        let absent = || Refusal::NotAtPath { volume: volume.id.clone(), path: request.volume_path.clone() };
+        let path = path.ok_or_else(absent)?;
         let offered = &self.state.capabilities;
         let usage = match self.usage_at(&volume, &path).await {
             // Published there, but not well enough to be measured: that is what a condition is for.
@@ -27,7 +29,7 @@ impl NodeService {
             }
             usage => usage?,
         };
-        let usage = usage.ok_or_else(|| Refusal::NotFound { kind: "volume at this path", id: path.to_string() })?;
+        let usage = usage.ok_or_else(absent)?;
         Ok(v1::NodeGetVolumeStatsResponse {
             usage: if offered.node(Type::GetVolumeStats) { self.usage(&volume, usage) } else { Vec::new() },
             volume_condition: if offered.node(Type::VolumeCondition) {
