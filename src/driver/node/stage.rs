@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::NodeService;
 use crate::{
     csi::v1,
-    driver::{Refusal, capability::Plugin, field, parameters, record::Volume, volume_use::VolumeUse},
+    driver::{
+        Refusal, capability::Plugin, field, parameters, parameters::pod_settings, record::Volume, volume_use::VolumeUse,
+    },
     mountpod::{AccessType, Deadline, Publication, Role, TargetPath, VolumeId},
 };
 
@@ -90,10 +92,6 @@ impl NodeService {
         role: Role,
         read_only: bool,
     ) -> Publication {
-        let mut configuration = BTreeMap::new();
-        if !volume_use.mount_flags().is_empty() {
-            configuration.insert("mountFlags".to_owned(), volume_use.mount_flags().join(","));
-        }
         Publication {
             content: self.volumes.location(&volume.id, volume_use.access_type),
             volume: volume.id.clone(),
@@ -101,7 +99,7 @@ impl NodeService {
             role,
             fingerprint: volume_use.fingerprint(read_only),
             mount_group: volume_use.mount_group(),
-            configuration,
+            configuration: pod_settings(&volume.properties),
         }
     }
 }
