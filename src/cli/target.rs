@@ -194,6 +194,15 @@ impl DriverOptions {
             restartable: runtime == BuiltInRuntime::Process,
         });
         profile.other_nodes = vec!["node-b".into()];
+        let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        if profile.parameters.is_empty() {
+            profile.parameters = one("directoryMode", "0755");
+            profile.incompatible_parameters = one("directoryMode", "0700");
+        }
+        if profile.mutable_parameters.is_empty() {
+            profile.mutable_parameters = one("iops", "500").into_iter().chain(one("tier", "standard")).collect();
+            profile.modified_parameters = one("iops", "900");
+        }
         if runtime == BuiltInRuntime::Memory {
             // Its mounts are simulated: there is nothing to look at.
             profile.node_fs = crate::sut::NodeFsMode::Off;
