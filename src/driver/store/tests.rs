@@ -1,10 +1,15 @@
 //! What every store has to do, run over each of them.
 
+use std::collections::BTreeMap;
+
 use super::{Change, Database, Memory, Store, StoreError};
-use crate::driver::{
-    parameters::Properties,
-    record::{AccessTypes, Progress, Volume},
-    topology::Topology,
+use crate::{
+    driver::{
+        parameters::Properties,
+        record::{AccessTypes, Attachment, Progress, Volume},
+        topology::Topology,
+    },
+    mountpod::{AccessMode, AccessType, Fingerprint},
 };
 
 pub(super) fn volume(id: &str, name: &str, capacity: u64) -> Volume {
@@ -23,6 +28,23 @@ pub(super) fn volume(id: &str, name: &str, capacity: u64) -> Volume {
 
 fn zone() -> Topology {
     "zone=a".parse().unwrap()
+}
+
+fn attachment(volume: &str, node: &str) -> Attachment {
+    Attachment {
+        volume: volume.parse().unwrap(),
+        node: node.into(),
+        fingerprint: Fingerprint {
+            access_type: AccessType::Mount,
+            access_mode: AccessMode::MultiNodeMultiWriter,
+            read_only: false,
+            fs_type: String::new(),
+            mount_flags: String::new(),
+            mount_group: String::new(),
+        },
+        readonly: false,
+        publish_context: BTreeMap::new(),
+    }
 }
 
 macro_rules! every_store {
@@ -52,6 +74,25 @@ macro_rules! every_store {
                 assert_eq!(store.commit(&changes), Err(StoreError::NameTaken("same".into())));
                 assert_eq!(store.volume(&"c".parse().unwrap()), Ok(None));
                 assert_eq!(store.volume_named("same").unwrap().unwrap().id.as_str(), "a");
+            }
+
+            #[test]
+            fn attachments_are_found_by_volume_and_counted_by_node() {
+                let store = $store;
+                let both = [("v", "b"), ("v", "a"), ("v-2", "a")].map(|(volume, node)| attachment(volume, node));
+                store.commit(&both.clone().map(Change::PutAttachment)).unwrap();
+                let nodes = |volume: &str| -> Vec<String> {
+                    let attachments = store.attachments_of(&volume.parse().unwrap()).unwrap();
+                    attachments.into_iter().map(|attachment| attachment.node).collect()
+                };
+                assert_eq!(
+                    (nodes("v"), nodes("v-2"), nodes("v-3")),
+                    (vec!["a".into(), "b".into()], vec!["a".into()], vec![])
+                );
+                assert_eq!((store.attached_to("a"), store.attached_to("c")), (Ok(2), Ok(0)));
+                let gone = Change::RemoveAttachment { volume: "v".parse().unwrap(), node: "a".into() };
+                store.commit(&[gone]).unwrap();
+                assert_eq!((nodes("v"), store.attached_to("a")), (vec!["b".into()], Ok(1)));
             }
 
             #[test]
