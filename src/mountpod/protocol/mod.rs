@@ -3,7 +3,11 @@
 mod collect;
 mod effect;
 mod policy;
+#[cfg(test)]
+mod policy_tests;
 mod publish;
+#[cfg(test)]
+mod random_walk_tests;
 mod rebind;
 mod retire;
 mod settle;
