@@ -5,6 +5,8 @@ mod guard;
 mod housekeeping;
 mod outside;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 pub use engine::Engine;
 pub use housekeeping::{Housekeeping, Swept};

@@ -326,7 +326,7 @@ impl Node for HostNode {
             self.note_status(pod).await;
         }
         if let (Some(pod), Answer::NotServing) = (&verified, &answer) {
-            tracing::trace!(pod = %pod.name, "not serving yet: {}", self.supervisor.last_words(&pod.uid));
+            tracing::debug!(pod = %pod.name, "not serving yet: {}", self.supervisor.last_words(&pod.uid));
         }
         answer
     }

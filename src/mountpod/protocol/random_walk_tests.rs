@@ -135,15 +135,11 @@ impl Walk {
             Anybody::Retire(actor) => advance(simulation, actor, fate),
         };
         match actor {
-            Anybody::Publish(target, actor) if ended => {
-                if actor.reply() == Some(&PublishOutcome::Published) {
-                    self.published.insert(target);
-                }
+            Anybody::Publish(target, actor) if actor.reply() == Some(&PublishOutcome::Published) => {
+                self.published.insert(target);
             }
-            Anybody::Unpublish(target, actor) if ended => {
-                if matches!(actor.reply(), Some(UnpublishOutcome::Unpublished(_))) {
-                    self.unpublished.insert(target);
-                }
+            Anybody::Unpublish(target, actor) if matches!(actor.reply(), Some(UnpublishOutcome::Unpublished(_))) => {
+                self.unpublished.insert(target);
             }
             actor if !ended => self.actors.push(actor),
             _ => {}
