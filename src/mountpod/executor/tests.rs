@@ -117,7 +117,7 @@ impl Fixture {
         let api = Troubled { world: self.world.clone(), trouble, at: at + 1, requests: AtomicUsize::new(0) };
         let (node, workloads) = (Arc::new(self.world.clone()), Arc::new(NoWorkloads));
         let engine = Engine::new(NodeId::new("n"), Arc::new(api), node, Arc::new(Still), workloads, Policy::default());
-        Running::start(engine, Duration::from_secs(1_000_000))
+        Running::start(engine, Duration::from_secs(3600))
     }
 
     fn target(&self) -> TargetPath {
