@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     super::{
@@ -193,8 +197,8 @@ const TERMINATION_TIME: Duration = Duration::from_secs(5);
 
 /// Removes the volume's terminating pods while the caller waits, so that nothing of them is left when it is told so.
 async fn terminate_now(engine: &Engine, volume: &VolumeId, deadline: Deadline) {
-    let Ok(pods) = engine.pods(Some(volume)).await else { return };
     let deadline = deadline.min(Instant::now() + TERMINATION_TIME);
+    let Ok(Ok(pods)) = timeout_at(deadline, engine.pods(Some(volume))).await else { return };
     for pod in pods.iter().filter(|pod| pod.deleting) {
         // Housekeeping goes on with what does not end here.
         let _ = engine.run(Terminate::new(pod), deadline).await;

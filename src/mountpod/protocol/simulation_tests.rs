@@ -9,12 +9,12 @@ use super::{
         annotations,
         api::{Preconditions, WriteMode},
         instant::Timestamp,
-        pod::ConfigurationHash,
+        pod::{ConfigurationHash, Pod},
     },
     Collect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate, Unpublish,
     UnpublishOutcome, WorkloadState,
     simulation::{
-        Actor, Fate, Simulation, assert_gone, assert_published, node, publish, publish_request, terminate_all,
+        Actor, Fate, MODE, Simulation, assert_gone, assert_published, node, publish, publish_request, terminate_all,
         unpublish, unpublish_request,
     },
 };
@@ -277,4 +277,83 @@ fn an_unpublish_of_another_volume_leaves_the_target_alone() {
     let outcome = simulation.run(Unpublish::new(unpublish_request("w", "/t/a")));
     assert!(matches!(outcome, UnpublishOutcome::Unpublished(_)));
     assert_published(&simulation, "/t/a", "after the other volume's unpublish");
+}
+
+#[test]
+fn a_reference_that_is_dropped_while_a_successor_is_made_does_not_come_back() {
+    let mut evicted = Simulation::default();
+    evicted.run(publish("/t/a"));
+    evicted.run(publish("/t/b"));
+    let pod = evicted.pods().remove(0);
+    evicted.world.delete(&pod.name, &Preconditions::default()).unwrap();
+    for lead in 0..14 {
+        for into_unpublish in 0..24 {
+            let context =
+                format!("{lead} steps of the first handler, {into_unpublish} of the unpublish, a second handler");
+            let mut simulation = evicted.clone();
+            let mut slow = Actor::new(Terminate::new(&pod), &simulation);
+            for _ in 0..lead {
+                slow.step(&mut simulation, Fate::Performed);
+            }
+            let mut leaving = Actor::new(unpublish("/t/a"), &simulation);
+            for _ in 0..into_unpublish {
+                leaving.step(&mut simulation, Fate::Performed);
+            }
+            simulation.run(Terminate::new(&pod));
+            for _ in 0..100 {
+                leaving.step(&mut simulation, Fate::Performed);
+            }
+            assert!(matches!(leaving.reply(), Some(UnpublishOutcome::Unpublished(_))), "{context}");
+            assert_gone(&simulation, "/t/a", &context);
+            for _ in 0..100 {
+                slow.step(&mut simulation, Fate::Performed);
+                assert_gone(&simulation, "/t/a", &context);
+            }
+            simulation.world.run_kubelet();
+            assert_eq!(
+                simulation.run(Rebind::new(node(), "/t/b".parse().unwrap())),
+                RebindOutcome::Rebound,
+                "{context}"
+            );
+            assert_published(&simulation, "/t/b", &context);
+        }
+    }
+}
+
+#[test]
+fn of_two_pods_that_nobody_confirmed_one_stays() {
+    let request = publish_request("v", "/t/a", MODE);
+    for (referenced, lead) in [(false, 0), (true, 0), (true, 1), (true, 2)] {
+        let mut simulation = Simulation::default();
+        // A creator with an old list is about to use a name that has come and gone; it is cut off after some steps.
+        let mut stale = Actor::new(publish("/t/a"), &simulation);
+        stale.step(&mut simulation, Fate::Performed);
+        for generation in [3, 4] {
+            let mut pod = Pod::new(request.key.clone(), generation, request.content.clone());
+            if referenced {
+                annotations::add_reference(&mut pod, &"/t/c".parse().unwrap(), Some(&request.detail()));
+            }
+            simulation.world.create(pod).unwrap();
+        }
+        for _ in 0..lead {
+            stale.step(&mut simulation, Fate::Performed);
+        }
+        assert_eq!(simulation.run(publish("/t/b")), PublishOutcome::Published);
+        assert_eq!(simulation.run(publish("/t/a")), PublishOutcome::Published);
+        let pods = simulation.pods();
+        let live: Vec<_> = pods.iter().filter(|pod| pod.is_live()).collect();
+        assert_eq!(live.len(), 1, "{live:#?}");
+        assert_published(&simulation, "/t/a", "after the race");
+        assert_published(&simulation, "/t/b", "after the race");
+    }
+}
+
+#[test]
+fn after_a_reboot_a_stale_ready_status_is_not_believed() {
+    let mut simulation = Simulation::default();
+    simulation.run(publish("/t/a"));
+    simulation.world.reboot();
+    assert!(simulation.pods()[0].status.ready, "nobody has corrected the record");
+    assert_eq!(simulation.run(publish("/t/a")), PublishOutcome::Published);
+    assert_published(&simulation, "/t/a", "after the reboot");
 }
