@@ -417,6 +417,35 @@ async fn a_block_volume_is_a_device_that_follows_its_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_volume_is_staged_as_a_file_in_the_staging_directory() {
+    let Some(host) = Host::new().await else { return };
+    let pods = host.start();
+    fs::create_dir(host.target("stage").as_path()).unwrap();
+    let mut staging = host.block("stage", false);
+    staging.role = Role::Staging;
+    for _ in 0..2 {
+        pods.publish(staging.clone(), soon()).await.unwrap();
+    }
+    pods.publish(host.block("a", false), soon()).await.unwrap();
+    let mut targets: Vec<_> = pods.published(&volume()).await.unwrap();
+    targets.sort_by_key(|published| published.role);
+    assert_eq!(
+        targets.iter().map(|published| published.target.clone()).collect::<Vec<_>>(),
+        [host.target("stage"), host.target("a")]
+    );
+    assert!(pods.usage(&volume(), &host.target("stage")).await.unwrap().is_some());
+    let mut directory = host.publication("stage");
+    directory.role = Role::Staging;
+    let changed = pods.publish(directory, soon()).await;
+    assert!(matches!(changed, Err(PublishError::Incompatible { .. })), "{changed:?}");
+    pods.unpublish(&volume(), &host.target("a"), Role::Target, soon()).await.unwrap();
+    pods.unpublish(&volume(), &host.target("stage"), Role::Staging, soon()).await.unwrap();
+    fs::remove_dir(host.target("stage").as_path()).expect("the staging directory is empty again");
+    host.assert_nothing_left().await;
+    pods.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_files_carry_the_mount_group() {
     let Some(host) = Host::new().await else { return };
     let pods = host.start();

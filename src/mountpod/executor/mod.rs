@@ -5,6 +5,7 @@ mod guard;
 mod housekeeping;
 mod outside;
 mod requests;
+mod staging;
 #[cfg(test)]
 mod tests;
 
