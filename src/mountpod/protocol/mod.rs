@@ -2,6 +2,8 @@
 
 mod collect;
 mod effect;
+#[cfg(test)]
+mod interleaving_tests;
 mod policy;
 #[cfg(test)]
 mod policy_tests;

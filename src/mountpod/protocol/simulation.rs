@@ -24,7 +24,7 @@ pub(super) struct Simulation {
 }
 
 /// A machine with the effect that it asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Actor<M: Machine> {
     machine: M,
     effect: Effect<M::Reply>,
