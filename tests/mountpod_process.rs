@@ -101,8 +101,10 @@ impl Host {
         fs::read_dir("/sys/block")
             .unwrap()
             .flatten()
-            .filter_map(|entry| backing(&entry))
-            .filter(|file| Path::new(file.trim_end()) == block)
+            .filter(|entry| {
+                backing(entry).is_some_and(|file| Path::new(file.trim_end().trim_end_matches(" (deleted)")) == block)
+            })
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect()
     }
 
@@ -165,6 +167,9 @@ impl Drop for Host {
         }
         for mount in self.mounts().iter().rev() {
             let _ = std::process::Command::new("umount").arg("-l").arg(&mount.mount_point).status();
+        }
+        for device in self.loop_devices() {
+            let _ = std::process::Command::new("losetup").args(["-d", &format!("/dev/{device}")]).status();
         }
     }
 }
@@ -412,6 +417,47 @@ async fn a_block_volume_is_a_device_that_follows_its_file() {
     for target in ["rw", "ro"] {
         pods.unpublish(&volume(), &host.target(target), Role::Target, soon()).await.unwrap();
     }
+    host.assert_nothing_left().await;
+    pods.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_goes_with_its_last_reference_although_its_file_was_deleted() {
+    let Some(host) = Host::new().await else { return };
+    let pods = host.start();
+    pods.publish(host.block("a", false), soon()).await.unwrap();
+    fs::remove_file(host.path("block")).unwrap();
+    assert_eq!(host.loop_devices().len(), 1);
+    pods.unpublish(&volume(), &host.target("a"), Role::Target, soon()).await.unwrap();
+    host.assert_nothing_left().await;
+    pods.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_volume_is_staged_as_a_file_in_the_staging_directory() {
+    let Some(host) = Host::new().await else { return };
+    let pods = host.start();
+    fs::create_dir(host.target("stage").as_path()).unwrap();
+    let mut staging = host.block("stage", false);
+    staging.role = Role::Staging;
+    for _ in 0..2 {
+        pods.publish(staging.clone(), soon()).await.unwrap();
+    }
+    pods.publish(host.block("a", false), soon()).await.unwrap();
+    let mut targets: Vec<_> = pods.published(&volume()).await.unwrap();
+    targets.sort_by_key(|published| published.role);
+    assert_eq!(
+        targets.iter().map(|published| published.target.clone()).collect::<Vec<_>>(),
+        [host.target("stage"), host.target("a")]
+    );
+    assert!(pods.usage(&volume(), &host.target("stage")).await.unwrap().is_some());
+    let mut directory = host.publication("stage");
+    directory.role = Role::Staging;
+    let changed = pods.publish(directory, soon()).await;
+    assert!(matches!(changed, Err(PublishError::Incompatible { .. })), "{changed:?}");
+    pods.unpublish(&volume(), &host.target("a"), Role::Target, soon()).await.unwrap();
+    pods.unpublish(&volume(), &host.target("stage"), Role::Staging, soon()).await.unwrap();
+    fs::remove_dir(host.target("stage").as_path()).expect("the staging directory is empty again");
     host.assert_nothing_left().await;
     pods.shutdown().await;
 }

@@ -95,7 +95,7 @@ fn compare(reference: &Reference, role: Role, asked: &Fingerprint) -> Option<&'s
     let detail = reference.detail.as_ref()?;
     let there = &detail.fingerprint;
     [
-        (detail.role != role, "it is staged there, or the other way round"),
+        (detail.role != role, "staging path or target"),
         (there.access_type != asked.access_type, "access type"),
         (there.access_mode != asked.access_mode, "access mode"),
         (there.read_only != asked.read_only, "read-only flag"),

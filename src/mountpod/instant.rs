@@ -27,7 +27,7 @@ impl Timestamp {
 
     /// The moment as a clock on a wall that is `offset_minutes` ahead of UTC shows it, without naming the zone.
     ///
-    /// Only the protocol of before 2026 writes this form; see hazard H14 in the policy.
+    /// Only the protocol of before 2026 writes this form.
     pub fn wall_clock(self, offset_minutes: i32) -> String {
         let shift = i64::from(offset_minutes) * 60_000;
         let shifted = Self(self.0.saturating_add_signed(shift)).to_string();

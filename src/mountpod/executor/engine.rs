@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedMutexGuard},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -79,7 +79,9 @@ impl Engine {
 
     /// The pods of this node that are selected.
     pub(super) async fn pods(&self, volume: Option<&VolumeId>) -> Result<Vec<Pod>, ApiError> {
-        self.api.list(&Selector { node: self.node_id.clone(), volume: volume.cloned() }).await
+        let selector = Selector { node: self.node_id.clone(), volume: volume.cloned() };
+        let listed = timeout(LIST_TIME, self.api.list(&selector)).await;
+        listed.unwrap_or_else(|_| Err(ApiError::Failed(format!("no answer within {LIST_TIME:?}"))))
     }
 
     async fn perform<R>(
@@ -131,6 +133,7 @@ impl Engine {
     }
 }
 
+const LIST_TIME: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 fn refusal(error: ApiError) -> Answer {

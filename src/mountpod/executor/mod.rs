@@ -5,6 +5,9 @@ mod guard;
 mod housekeeping;
 mod outside;
 mod requests;
+mod staging;
+#[cfg(test)]
+mod tests;
 
 pub use engine::Engine;
 pub use housekeeping::{Housekeeping, Swept};

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     super::{
@@ -18,6 +22,7 @@ use super::{
     },
     Engine, Housekeeping,
     guard::Holder,
+    staging,
 };
 
 /// An engine with its housekeeping; what a runtime hands to the node service.
@@ -52,8 +57,12 @@ impl MountPods for Running {
     async fn publish(&self, publication: Publication, deadline: Deadline) -> Result<(), PublishError> {
         let (engine, wake) = (self.engine.clone(), self.wake.clone());
         let task = tokio::spawn(async move {
-            let guard = engine.guards.take_for_request(&publication.target, deadline).await;
+            let guard = engine.guards.take_for_request(&staging::mount_target(&publication), deadline).await;
             let _guard = guard.ok_or_else(|| PublishError::InProgress(publication.target.clone()))?;
+            if publication.role == Role::Staging {
+                let pods = engine.pods(None).await.map_err(|error| PublishError::Failed(error.to_string()))?;
+                staging::check_other_kind(&publication, &pods)?;
+            }
             let request = request(&engine, &publication);
             let outcome = engine.run(Publish::new(request), deadline).await;
             // A refused or failed publish may leave a pod to delete; a slow one a pod to look after.
@@ -78,19 +87,18 @@ impl MountPods for Running {
         let (engine, wake) = (self.engine.clone(), self.wake.clone());
         let (volume, target) = (volume.clone(), target.clone());
         let task = tokio::spawn(async move {
-            let guard = engine.guards.take_for_request(&target, deadline).await;
-            let _guard = guard.ok_or_else(|| UnpublishError::InProgress(target.clone()))?;
-            let node = engine.node_id.clone();
-            let request = UnpublishRequest { node, volume: volume.clone(), target, role };
-            match engine.run(Unpublish::new(request), deadline).await {
-                Ok(UnpublishOutcome::Unpublished(_)) => {
-                    terminate_now(&engine, &volume, deadline).await;
-                    wake.notify_one();
-                    Ok(())
+            unpublish_path(&engine, &volume, &target, role, deadline).await?;
+            if role == Role::Staging {
+                let pods = engine.pods(None).await.map_err(|error| UnpublishError::Failed(error.to_string()))?;
+                let inner = staging::device_in(&target).filter(|_| staging::holds_device(&target, &volume, &pods));
+                if let Some(inner) = inner {
+                    // The directory is the orchestrator's, the file in it is ours.
+                    unpublish_path(&engine, &volume, &inner, Role::Target, deadline).await?;
                 }
-                Ok(UnpublishOutcome::Failed(text)) => Err(UnpublishError::Failed(text)),
-                Err(_) => Err(UnpublishError::DeadlineExceeded("unpublishing the volume")),
             }
+            terminate_now(&engine, &volume, deadline).await;
+            wake.notify_one();
+            Ok(())
         });
         joined(task).await.unwrap_or_else(|text| Err(UnpublishError::Failed(text)))
     }
@@ -100,9 +108,11 @@ impl MountPods for Running {
         let mut published: Vec<Published> = Vec::new();
         for reference in pods.iter().flat_map(annotations::references) {
             let Some(detail) = reference.detail else { continue };
-            if !published.iter().any(|known| known.target == reference.target) {
-                let annotations::Detail { role, fingerprint } = detail;
-                published.push(Published { target: reference.target, role, fingerprint });
+            let annotations::Detail { role, fingerprint } = detail;
+            let found = staging::as_requested(Published { target: reference.target, role, fingerprint });
+            // A pod and its successor hold the same reference for a moment.
+            if !published.iter().any(|known| known.target == found.target) {
+                published.push(found);
             }
         }
         published.sort_by(|a, b| a.target.cmp(&b.target));
@@ -111,9 +121,10 @@ impl MountPods for Running {
 
     async fn usage(&self, volume: &VolumeId, target: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
         let pods = self.pods(volume).await?;
-        let Some(pod) = pods.iter().find(|pod| annotations::reference(pod, target).is_some()) else {
-            return Ok(None);
-        };
+        let holder = |target: &TargetPath| pods.iter().find(|pod| annotations::reference(pod, target).is_some());
+        let inner = staging::device_in(target).filter(|_| holder(target).is_none());
+        let target = inner.as_ref().unwrap_or(target);
+        let Some(pod) = holder(target) else { return Ok(None) };
         if self.look(target).await? != Some(Liveness::Alive) {
             // A dead daemon is noticed here first; it is repaired at once when nobody works on the target.
             self.repair(target).await;
@@ -191,10 +202,28 @@ const REPAIR_PAUSE: Duration = Duration::from_millis(50);
 const REPAIR_TIME: Duration = Duration::from_secs(10);
 const TERMINATION_TIME: Duration = Duration::from_secs(5);
 
+async fn unpublish_path(
+    engine: &Engine,
+    volume: &VolumeId,
+    target: &TargetPath,
+    role: Role,
+    deadline: Deadline,
+) -> Result<(), UnpublishError> {
+    let guard = engine.guards.take_for_request(target, deadline).await;
+    let _guard = guard.ok_or_else(|| UnpublishError::InProgress(target.clone()))?;
+    let (node, volume, target) = (engine.node_id.clone(), volume.clone(), target.clone());
+    let request = UnpublishRequest { node, volume, target, role };
+    match engine.run(Unpublish::new(request), deadline).await {
+        Ok(UnpublishOutcome::Unpublished(_)) => Ok(()),
+        Ok(UnpublishOutcome::Failed(text)) => Err(UnpublishError::Failed(text)),
+        Err(_) => Err(UnpublishError::DeadlineExceeded("unpublishing the volume")),
+    }
+}
+
 /// Removes the volume's terminating pods while the caller waits, so that nothing of them is left when it is told so.
 async fn terminate_now(engine: &Engine, volume: &VolumeId, deadline: Deadline) {
-    let Ok(pods) = engine.pods(Some(volume)).await else { return };
     let deadline = deadline.min(Instant::now() + TERMINATION_TIME);
+    let Ok(Ok(pods)) = timeout_at(deadline, engine.pods(Some(volume))).await else { return };
     for pod in pods.iter().filter(|pod| pod.deleting) {
         // Housekeeping goes on with what does not end here.
         let _ = engine.run(Terminate::new(pod), deadline).await;
@@ -206,7 +235,7 @@ fn request(engine: &Engine, publication: &Publication) -> PublishRequest {
     PublishRequest {
         key: PodKey { node: engine.node_id.clone(), volume: publication.volume.clone(), configuration },
         content: publication.content.clone(),
-        target: publication.target.clone(),
+        target: staging::mount_target(publication),
         role: publication.role,
         fingerprint: publication.fingerprint.clone(),
         mount_group: publication.mount_group,

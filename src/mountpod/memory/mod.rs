@@ -3,5 +3,5 @@
 mod runtime;
 mod world;
 
-pub use runtime::{MemoryMountPods, MemoryOptions};
+pub use runtime::{MemoryMountPods, MemoryOptions, SharedWorld};
 pub use world::{Layer, World};

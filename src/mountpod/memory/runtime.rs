@@ -145,17 +145,19 @@ impl Clock for RuntimeClock {
 
 /// The simulated node behind a lock that is never held across an await.
 #[derive(Clone)]
-struct SharedWorld {
+pub struct SharedWorld {
     world: Arc<Mutex<World>>,
     daemon_start: Duration,
 }
 
 impl SharedWorld {
-    fn new(world: World, daemon_start: Duration) -> Self {
+    /// Shares the world; a daemon of it takes this long to start.
+    pub fn new(world: World, daemon_start: Duration) -> Self {
         Self { world: Arc::new(Mutex::new(world)), daemon_start }
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
+    /// The world, as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

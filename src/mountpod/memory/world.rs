@@ -21,7 +21,7 @@ pub struct World {
     pub layers: BTreeMap<TargetPath, Vec<Layer>>,
     /// The targets that exist as directory or file.
     pub targets: BTreeSet<TargetPath>,
-    writes: u64,
+    created: u64,
 }
 
 /// One mount on a target.
@@ -42,9 +42,9 @@ impl World {
     /// Creates a pod.
     pub fn create(&mut self, pod: Pod) -> Result<Pod, ApiError> {
         let name = pod.name.clone();
-        let version = self.next_version();
-        let uid = Uid::new(format!("pod-{}", self.writes));
-        let created = objects::create(self.pods.get(&name), pod, uid, version)?;
+        let uid = Uid::new(format!("pod-{}", self.created + 1));
+        let created = objects::create(self.pods.get(&name), pod, uid, self.next_version(&name))?;
+        self.created += 1;
         self.pods.insert(name, created.clone());
         Ok(created)
     }
@@ -52,14 +52,14 @@ impl World {
     /// Updates a pod.
     pub fn update(&mut self, pod: Pod, mode: WriteMode) -> Result<Option<Pod>, ApiError> {
         let name = pod.name.clone();
-        let version = self.next_version();
+        let version = self.next_version(&name);
         let updated = objects::update(self.pods.get(&name), pod, mode, version)?;
         Ok(self.replace(&name, updated))
     }
 
     /// Deletes a pod. Its daemon is killed when the deletion is accepted; the finalizer only keeps the record.
     pub fn delete(&mut self, name: &PodName, preconditions: &Preconditions) -> Result<Option<Pod>, ApiError> {
-        let version = self.next_version();
+        let version = self.next_version(name);
         let uid = self.pods.get(name).map(|pod| pod.uid.clone());
         let deleted = objects::delete(self.pods.get(name), preconditions, version)?;
         if let Some(uid) = uid {
@@ -70,7 +70,7 @@ impl World {
 
     /// Writes the status of a pod.
     pub fn update_status(&mut self, name: &PodName, uid: &Uid, status: PodStatus) -> Result<(), ApiError> {
-        let version = self.next_version();
+        let version = self.next_version(name);
         let updated = objects::update_status(self.pods.get(name), uid, status, version)?;
         self.replace(name, Some(updated));
         Ok(())
@@ -193,8 +193,9 @@ impl World {
         pod
     }
 
-    fn next_version(&mut self) -> ResourceVersion {
-        self.writes += 1;
-        ResourceVersion::new(self.writes.to_string())
+    /// Versions count the writes of one object, so that worlds that differ only in what other objects went through are equal.
+    fn next_version(&self, name: &PodName) -> ResourceVersion {
+        let before: u64 = self.pods.get(name).and_then(|pod| pod.version.as_str().parse().ok()).unwrap_or_default();
+        ResourceVersion::new((before + 1).to_string())
     }
 }

@@ -16,8 +16,10 @@ use super::system_call::{attach, detach, free_loop_device, take_new_size};
 pub(super) struct LoopDevice {
     /// Its number.
     pub(super) number: u32,
-    /// The file behind it, as the kernel names it.
+    /// The path of the file behind it.
     pub(super) backing_file: PathBuf,
+    /// Whether that file was deleted; another one may have its path by now.
+    pub(super) deleted: bool,
     /// Whether it refuses writes.
     pub(super) read_only: bool,
 }
@@ -53,8 +55,10 @@ pub(super) fn in_use() -> io::Result<Vec<LoopDevice>> {
         // Without the file, nothing is attached, or it was detached while we look.
         let Ok(backing_file) = fs::read_to_string(entry.path().join("loop/backing_file")) else { continue };
         let read_only = fs::read_to_string(entry.path().join("ro")).unwrap_or_default().trim() == "1";
-        let backing_file = PathBuf::from(backing_file.trim_end_matches('\n'));
-        devices.push(LoopDevice { number, backing_file, read_only });
+        let backing_file = backing_file.trim_end_matches('\n');
+        let existing = backing_file.strip_suffix(" (deleted)");
+        let (backing_file, deleted) = (existing.unwrap_or(backing_file).into(), existing.is_some());
+        devices.push(LoopDevice { number, backing_file, deleted, read_only });
     }
     devices.sort_by_key(|device| device.number);
     Ok(devices)
@@ -64,7 +68,9 @@ pub(super) fn in_use() -> io::Result<Vec<LoopDevice>> {
 /// nobody else attaches the same file.
 pub(super) fn over(file: &Path, read_only: bool) -> io::Result<LoopDevice> {
     let file = fs::canonicalize(file)?;
-    let existing = in_use()?.into_iter().find(|device| device.backing_file == file && device.read_only == read_only);
+    let existing = in_use()?
+        .into_iter()
+        .find(|device| device.backing_file == file && !device.deleted && device.read_only == read_only);
     if let Some(device) = existing {
         ensure_node(device.number)?;
         return Ok(device);
@@ -76,7 +82,7 @@ pub(super) fn over(file: &Path, read_only: bool) -> io::Result<LoopDevice> {
         ensure_node(number)?;
         let device = File::options().read(true).write(!read_only).open(node_path(number))?;
         match attach(&device, &backing, read_only) {
-            Ok(()) => return Ok(LoopDevice { number, backing_file: file, read_only }),
+            Ok(()) => return Ok(LoopDevice { number, backing_file: file, deleted: false, read_only }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) => return Err(error),
         }

@@ -102,7 +102,7 @@ impl HostNode {
         let directory = self.supervisor.prepare(&pod.uid)?;
         let _lock = self.loop_lock()?;
         let file = fs::canonicalize(file)?;
-        let was_attached = loop_device::in_use()?.iter().any(|device| device.backing_file == file);
+        let was_attached = loop_device::in_use()?.iter().any(|device| device.backing_file == file && !device.deleted);
         let before = Run::read(&directory).map_or(0, |before| before.run);
         let run = if was_attached && before > 0 { before } else { before + 1 };
         // Written down first: a device that is attached and then forgotten would stay for ever.
@@ -326,7 +326,7 @@ impl Node for HostNode {
             self.note_status(pod).await;
         }
         if let (Some(pod), Answer::NotServing) = (&verified, &answer) {
-            tracing::trace!(pod = %pod.name, "not serving yet: {}", self.supervisor.last_words(&pod.uid));
+            tracing::debug!(pod = %pod.name, "not serving yet: {}", self.supervisor.last_words(&pod.uid));
         }
         answer
     }

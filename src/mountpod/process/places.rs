@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::super::{
-    pod::{PodName, Uid, hexadecimal},
+    pod::{NodeId, PodName, Uid, hexadecimal},
     protocol::DaemonId,
 };
 
@@ -28,6 +28,22 @@ impl Places {
         let root = fs::canonicalize(state_dir)?;
         let hash = hexadecimal(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
         Ok(Self { root, instance: hash[..12].to_owned() })
+    }
+
+    /// Claims the directory for a node: another node's instance would take these daemons for leftovers.
+    pub(super) fn claim(&self, node: &NodeId) -> io::Result<()> {
+        let path = self.root.join("node");
+        let claimed = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                replace_file(&path, node.as_str().as_bytes())?;
+                fs::read_to_string(&path)?
+            }
+            other => other?,
+        };
+        if claimed == node.as_str() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("it belongs to node {claimed}: give each node a directory of its own")))
     }
 
     /// The state directory that a pod's file lies in.
@@ -80,6 +96,8 @@ impl Places {
     }
 }
 
+/// How the name of a file begins that is not written to its end.
+pub(super) const UNFINISHED: &str = ".new-";
 const PODS: &str = "pods";
 const DAEMONS: &str = "daemons";
 const MOUNTS: &str = "mnt";
@@ -89,7 +107,7 @@ const SOURCE: &str = "csi-certify-";
 pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let directory = path.parent().ok_or_else(|| io::Error::other("a file without a directory"))?;
-    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut temporary = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
     temporary.write_all(content)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
@@ -113,6 +131,15 @@ mod tests {
         assert_eq!(here.daemon_of_source(&here.source(&daemon)), Some(daemon.clone()));
         assert_eq!(there.daemon_of_source(&here.source(&daemon)), None);
         assert_eq!(here.daemon_of_source("tmpfs"), None);
+    }
+
+    #[test]
+    fn a_state_directory_belongs_to_one_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::open(dir.path()).unwrap();
+        places.claim(&NodeId::new("a")).unwrap();
+        places.claim(&NodeId::new("a")).unwrap();
+        assert!(places.claim(&NodeId::new("b")).unwrap_err().to_string().contains("node a"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
         objects,
         pod::{Pod, PodName, PodStatus, ResourceVersion, Uid},
     },
-    places::{Places, replace_file, sync_directory},
+    places::{Places, UNFINISHED, replace_file, sync_directory},
 };
 
 /// The pod API over a directory.
@@ -63,9 +63,13 @@ impl FileRecords {
         let mut pods = Vec::new();
         for entry in entries {
             let path = entry.map_err(failed("list the pod records"))?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(UNFINISHED) {
                 // What a writer that was killed left behind; nobody else can be writing, since the lock is ours.
                 fs::remove_file(&path).map_err(failed("remove a half-written record"))?;
+                continue;
+            }
+            if !name.ends_with(".json") {
                 continue;
             }
             pods.push(parse(&path, &fs::read(&path).map_err(failed("read a pod record"))?)?);
@@ -200,7 +204,7 @@ mod tests {
         let created = FileRecords::open(dir.path()).unwrap().create(pod()).await.unwrap();
         fs::write(dir.path().join("pods/.new-torn"), "{").unwrap();
         let records = FileRecords::open(dir.path()).unwrap();
-        assert_eq!(records.list(&all()).await.unwrap(), [created.clone()]);
+        assert_eq!(records.list(&all()).await.unwrap(), std::slice::from_ref(&created));
         assert_eq!(records.get(&created.name).await.unwrap(), created);
         assert_eq!(fs::read_dir(dir.path().join("pods")).unwrap().count(), 1);
     }

@@ -69,8 +69,9 @@ pub struct ProcessMountPods {
 impl ProcessMountPods {
     /// Takes up what the state directory records and starts the housekeeping. Several instances may do so at once.
     pub fn start(options: ProcessOptions) -> Result<Self, StartError> {
-        let places =
-            Places::open(&options.state_dir).map_err(|error| StartError::StateDir(options.state_dir.clone(), error))?;
+        let places = Places::open(&options.state_dir)
+            .and_then(|places| places.claim(&options.node).map(|()| places))
+            .map_err(|error| StartError::StateDir(options.state_dir.clone(), error))?;
         let executable = match options.executable {
             Some(executable) => executable,
             None => std::env::current_exe().map_err(StartError::Executable)?,

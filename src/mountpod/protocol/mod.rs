@@ -2,8 +2,14 @@
 
 mod collect;
 mod effect;
+#[cfg(test)]
+mod interleaving_tests;
 mod policy;
+#[cfg(test)]
+mod policy_tests;
 mod publish;
+#[cfg(test)]
+mod random_walk_tests;
 mod rebind;
 mod retire;
 mod settle;

@@ -8,39 +8,39 @@ use super::super::{admission::SecondTarget, api::WriteMode};
 /// The choices of the protocol. Machines consult it and know no other switch.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Policy {
-    /// How a reference is added (hazards H3, H4).
+    /// How a reference is added.
     pub add_reference: WriteMode,
-    /// How a reference is dropped (hazard H3).
+    /// How a reference is dropped.
     pub drop_reference: WriteMode,
-    /// What a deletion compares (hazards H1, H2).
+    /// What a deletion compares.
     pub delete_precondition: DeletePrecondition,
-    /// Which read says that nothing refers to the pod (hazard H1).
+    /// Which read says that nothing refers to the pod.
     pub emptiness: EmptinessEvidence,
-    /// When the record of a terminating pod may vanish (hazard H6).
+    /// When the record of a terminating pod may vanish.
     pub finalizer: FinalizerOrder,
-    /// Which pods an unpublish drops its reference from (hazard H7).
+    /// Which pods an unpublish drops its reference from.
     pub unpublish_scope: UnpublishScope,
-    /// Whether a workload that is shutting down still counts (hazard H9).
+    /// Whether a workload that is shutting down still counts.
     pub terminating_workload: TerminatingWorkload,
-    /// Whether the record or the evidence is read first (hazard H8).
+    /// Whether the record or the evidence is read first.
     pub evidence: EvidenceOrder,
-    /// What says that a daemon serves (hazard H21).
+    /// What says that a daemon serves.
     pub readiness: Readiness,
-    /// What is mounted on the target (hazard H22).
+    /// What is mounted on the target.
     pub bind_source: BindSource,
-    /// What a failed bind means (hazard H23).
+    /// What a failed bind means.
     pub bind_failure: BindFailure,
-    /// What a mounted target means (hazard H24).
+    /// What a mounted target means.
     pub mounted_already: MountedAlready,
-    /// When the target's directory goes (hazard H13).
+    /// When the target's directory goes.
     pub remove_target: RemoveTarget,
-    /// Minutes ahead of UTC of the clock that `delete-at` is written by, without a zone; `None` writes UTC (hazard H14).
+    /// Minutes ahead of UTC of the clock that `delete-at` is written by, without a zone; `None` writes UTC.
     pub local_time: Option<i32>,
-    /// What an unreadable delay means (hazard H14).
+    /// What an unreadable delay means.
     pub unreadable_delete_at: UnreadableDeleteAt,
-    /// When the mounts of a pod go (hazard H26).
+    /// When the mounts of a pod go.
     pub teardown: TeardownOrder,
-    /// What a publish locks (hazards H16, H17).
+    /// What a publish locks.
     pub lock: LockScope,
     /// What SINGLE_NODE_WRITER and SINGLE_NODE_READER_ONLY mean for a second target.
     pub single_node_writer_second_target: SecondTarget,

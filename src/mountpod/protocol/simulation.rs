@@ -10,7 +10,8 @@ use super::{
         memory::World,
         pod::{ConfigurationHash, NodeId, Pod, PodKey},
     },
-    Answer, Effect, Machine, Policy, PublishRequest, UnpublishRequest, WorkloadState,
+    Answer, Effect, Machine, Policy, Publish, PublishRequest, Terminate, TerminateOutcome, Unpublish, UnpublishRequest,
+    WorkloadState,
 };
 
 /// What the actors share.
@@ -23,7 +24,7 @@ pub(super) struct Simulation {
 }
 
 /// A machine with the effect that it asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Actor<M: Machine> {
     machine: M,
     effect: Effect<M::Reply>,
@@ -161,5 +162,42 @@ pub(super) fn unpublish_request(volume: &str, target: &str) -> UnpublishRequest 
         volume: volume.parse().unwrap(),
         target: target.parse().unwrap(),
         role: Role::Target,
+    }
+}
+
+pub(super) const MODE: AccessMode = AccessMode::MultiNodeMultiWriter;
+
+pub(super) fn publish(target: &str) -> Publish {
+    Publish::new(publish_request("v", target, MODE))
+}
+
+pub(super) fn unpublish(target: &str) -> Unpublish {
+    Unpublish::new(unpublish_request("v", target))
+}
+
+pub(super) fn terminate_all(simulation: &mut Simulation) {
+    for pod in simulation.pods().iter().filter(|pod| pod.deleting) {
+        assert_eq!(simulation.run(Terminate::new(pod)), TerminateOutcome::Vanished);
+    }
+}
+
+pub(super) fn assert_published(simulation: &Simulation, target: &str, context: &str) {
+    let target: TargetPath = target.parse().unwrap();
+    let layers = simulation.world.layers.get(&target).map_or(&[][..], Vec::as_slice);
+    assert_eq!(layers.len(), 1, "{context}: one layer at {target}: {layers:?}");
+    let daemon = layers[0].daemon.as_ref().unwrap_or_else(|| panic!("{context}: the host's directory at {target}"));
+    assert!(simulation.world.is_alive(daemon), "{context}: {target} is served by a dead daemon");
+    let pods = simulation.pods();
+    let holders: Vec<_> = pods.iter().filter(|pod| annotations::reference(pod, &target).is_some()).collect();
+    assert_eq!(holders.len(), 1, "{context}: one pod holds {target}: {pods:#?}");
+    assert!(holders[0].is_live() && holders[0].uid == daemon.pod, "{context}: {target} is held by the pod that serves");
+}
+
+pub(super) fn assert_gone(simulation: &Simulation, target: &str, context: &str) {
+    let target: TargetPath = target.parse().unwrap();
+    assert!(!simulation.world.layers.contains_key(&target), "{context}: {target} is mounted");
+    assert!(!simulation.world.targets.contains(&target), "{context}: {target} exists");
+    for pod in simulation.pods() {
+        assert!(annotations::reference(&pod, &target).is_none(), "{context}: {} holds {target}", pod.name);
     }
 }
