@@ -1,6 +1,6 @@
 //! NodeGetVolumeStats (specification lines 2621–2715).
 
-use super::{NodeService, stage::device_in};
+use super::NodeService;
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type, volume_usage::Unit},
     driver::{Refusal, field, record::Volume, size::signed},
@@ -42,17 +42,12 @@ impl NodeService {
 
     /// What the volume takes up at this path, which may be its staging path.
     pub(super) async fn usage_at(&self, volume: &Volume, path: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
-        let pods = &self.state.mount_pods;
-        match pods.usage(&volume.id, path).await? {
-            None if volume.access.block => pods.usage(&volume.id, &device_in(path, &volume.id)).await,
-            usage => Ok(usage),
-        }
+        self.state.mount_pods.usage(&volume.id, path).await
     }
 
     async fn is_at(&self, volume: &Volume, path: &TargetPath) -> Result<bool, Refusal> {
         let published = self.state.mount_pods.published(&volume.id).await?;
-        let device = device_in(path, &volume.id);
-        Ok(published.iter().any(|reference| reference.target == *path || reference.target == device))
+        Ok(published.iter().any(|reference| reference.target == *path))
     }
 
     fn usage(&self, volume: &Volume, usage: Usage) -> Vec<v1::VolumeUsage> {

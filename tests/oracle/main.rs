@@ -1,0 +1,7 @@
+//! The oracle on real histories: laws that hold for any accepted one, and each rule seen to fail.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod laws;
+mod power;
+mod recorded;

@@ -1,0 +1,186 @@
+//! Each rule seen to fail: answers of an honest history are changed one at a time, and the rule that forbids the change
+//! has to be among those that are broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use csi_certify::{
+    history::{Event, EventKind, History, Outcome, Reply, Status},
+    oracle::{RuleStatus, judge},
+    spec::RuleId,
+};
+use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
+
+use crate::recorded::history;
+
+/// The events of each scenario by itself, after those of the greeting and the discovery.
+fn scenarios() -> Vec<(String, Vec<Event>)> {
+    let mut calls = BTreeMap::new();
+    for event in &history().events {
+        if let EventKind::Call(call) = &event.kind {
+            calls.insert(call.id, call.scenario.clone());
+        }
+    }
+    let of = |event: &Event| match &event.kind {
+        EventKind::Call(call) => call.scenario.clone(),
+        EventKind::Return { call, .. } => calls.get(call).cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let names: BTreeSet<String> = calls.values().cloned().collect();
+    let prelude = |name: &str| matches!(name, "greeting" | "discovery");
+    names
+        .iter()
+        .filter(|name| !prelude(name))
+        .map(|name| {
+            let events =
+                history().events.iter().filter(|event| prelude(&of(event)) || of(event) == *name).cloned().collect();
+            (name.clone(), events)
+        })
+        .collect()
+}
+
+fn broken(events: &[Event]) -> BTreeSet<RuleId> {
+    let judgement = judge(&History { header: history().header.clone(), events: events.to_vec() });
+    judgement.rules.iter().filter(|one| one.status == RuleStatus::Broken).map(|one| one.rule).collect()
+}
+
+/// Outcomes that could stand in place of an honest one.
+fn wrong_outcomes(reply_of: &BTreeMap<&'static str, Reply>, rpc: &'static str, outcome: &Outcome) -> Vec<Outcome> {
+    let status = |code: i32| Outcome::Status(Status { code, message: "x".into(), details: 0, leaked: vec![] });
+    let mut wrong: Vec<Outcome> = [3, 5, 6, 9, 11, 12, 13].into_iter().map(status).collect();
+    match outcome {
+        Outcome::Reply { reply, .. } => {
+            wrong.extend(wrong_replies(reply).into_iter().map(|reply| Outcome::Reply { reply, leaked: vec![] }));
+            wrong.push(Outcome::Reply { reply: reply.clone(), leaked: vec!["token".into()] });
+            wrong.push(Outcome::Garbage { what: "nonsense".into() });
+        }
+        _ => {
+            if let Some(reply) = reply_of.get(rpc) {
+                wrong.push(Outcome::Reply { reply: reply.clone(), leaked: vec![] });
+            }
+            wrong.push(Outcome::Status(Status { code: 3, message: String::new(), details: 0, leaked: vec![] }));
+            wrong.push(Outcome::Status(Status {
+                code: 77,
+                message: "x".into(),
+                details: 2,
+                leaked: vec!["token".into()],
+            }));
+        }
+    }
+    wrong
+}
+
+/// The reply with one field, at any depth, cleared or set to something that it must not be.
+fn wrong_replies(reply: &Reply) -> Vec<Reply> {
+    let rpc = reply.rpc();
+    let [message] = &*reply.to_dynamic() else { return Vec::new() };
+    variants(message, 0)
+        .into_iter()
+        .filter_map(|message| Reply::decode(rpc, &[prost::Message::encode_to_vec(&message)]).ok())
+        .filter(|wrong| wrong != reply)
+        .collect()
+}
+
+fn variants(message: &DynamicMessage, depth: usize) -> Vec<DynamicMessage> {
+    let mut found = Vec::new();
+    if depth > 4 {
+        return found;
+    }
+    for field in message.descriptor().fields() {
+        let mut with = |value: Value| {
+            let mut changed = message.clone();
+            changed.set_field(&field, value);
+            found.push(changed);
+        };
+        let mut cleared = message.clone();
+        cleared.clear_field(&field);
+        match (field.kind(), message.get_field(&field).into_owned()) {
+            (_, Value::List(items)) => {
+                with(Value::List(items.iter().skip(1).cloned().collect()));
+                with(Value::List(items.iter().chain(items.first()).cloned().collect()));
+                if let Some(Value::Message(first)) = items.first() {
+                    for inner in variants(first, depth + 1) {
+                        let rest = items.iter().skip(1).cloned();
+                        with(Value::List(std::iter::once(Value::Message(inner)).chain(rest).collect()));
+                    }
+                }
+            }
+            (_, Value::Map(entries)) => {
+                let mut more = entries.clone();
+                more.insert(MapKey::String("another".into()), Value::String("x".repeat(5000)));
+                with(Value::Map(more));
+                for key in ["a/b/c", "prefix/", "Bad_Prefix/zone", "-zone", "zone"] {
+                    let mut odd = entries.clone();
+                    odd.insert(MapKey::String(key.into()), Value::String("-bad value-".into()));
+                    odd.insert(MapKey::String(format!("{}{key}", "y".repeat(70))), Value::String("z".repeat(80)));
+                    with(Value::Map(odd));
+                }
+            }
+            (Kind::String, Value::String(text)) => {
+                for other in [String::new(), "-Another_one/".to_owned(), "x".repeat(300), format!("{text}x")] {
+                    with(Value::String(other));
+                }
+            }
+            (Kind::Int64, Value::I64(number)) => {
+                [-1, 0, 1, number + 1, number / 2 + 1, i64::MAX].into_iter().for_each(|other| with(Value::I64(other)))
+            }
+            (Kind::Int32, Value::I32(_)) => with(Value::I32(-1)),
+            (Kind::Bool, Value::Bool(flag)) => with(Value::Bool(!flag)),
+            (Kind::Enum(_), Value::EnumNumber(number)) => {
+                [0, number + 1, 99].into_iter().for_each(|other| with(Value::EnumNumber(other)));
+            }
+            (Kind::Message(_), Value::Message(inner)) if message.has_field(&field) => {
+                for inner in variants(&inner, depth + 1) {
+                    let mut changed = message.clone();
+                    changed.set_field(&field, Value::Message(inner));
+                    found.push(changed);
+                }
+            }
+            _ => {}
+        }
+        if cleared != *message {
+            found.push(cleared);
+        }
+    }
+    found
+}
+
+#[test]
+fn most_rules_that_are_held_are_seen_to_fail_when_an_answer_is_changed() {
+    let honest = judge(history());
+    let held: BTreeSet<RuleId> =
+        honest.rules.iter().filter(|one| one.status == RuleStatus::Held).map(|one| one.rule).collect();
+    let mut reply_of: BTreeMap<&'static str, Reply> = BTreeMap::new();
+    for event in &history().events {
+        if let EventKind::Return { outcome: Outcome::Reply { reply, .. }, .. } = &event.kind {
+            reply_of.insert(reply.rpc().name(), reply.clone());
+        }
+    }
+    let mut failed: BTreeSet<RuleId> = BTreeSet::new();
+    let mut changes = 0;
+    for (_, events) in scenarios() {
+        let own = events.iter().position(|event| {
+            matches!(&event.kind, EventKind::Call(call) if !matches!(&*call.scenario, "greeting" | "discovery"))
+        });
+        let mut rpcs = BTreeMap::new();
+        for event in &events {
+            if let EventKind::Call(call) = &event.kind {
+                rpcs.insert(call.id, call.request.rpc().name());
+            }
+        }
+        for at in own.unwrap_or(0)..events.len() {
+            let EventKind::Return { call, outcome } = &events[at].kind else { continue };
+            for wrong in wrong_outcomes(&reply_of, rpcs[call], outcome) {
+                let mut changed = events.clone();
+                changed[at].kind = EventKind::Return { call: *call, outcome: wrong };
+                failed.extend(broken(&changed));
+                changes += 1;
+            }
+        }
+    }
+    let never: Vec<&RuleId> = held.difference(&failed).collect();
+    println!("{changes} changed answers, {} of {} held rules seen to fail", held.len() - never.len(), held.len());
+    println!("never seen to fail: {never:?}");
+    insta::with_settings!({ snapshot_path => "../../golden/oracle", prepend_module_to_snapshot => false }, {
+        insta::assert_debug_snapshot!("never_seen_to_fail", never);
+    });
+}
