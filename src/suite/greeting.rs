@@ -31,12 +31,15 @@ const MODES: [Mode; 5] = [
 /// The modes that are for drivers with SINGLE_NODE_MULTI_WRITER.
 const NEWER_MODES: [Mode; 2] = [Mode::SingleNodeSingleWriter, Mode::SingleNodeMultiWriter];
 
-/// Asks every process of the driver who it is and what it advertises.
-pub(super) async fn greet(bench: &Bench) -> Facts {
+/// Asks every process of the driver who it is and what it advertises; `None` when it answers nothing at all.
+pub(super) async fn greet(bench: &Bench) -> Option<Facts> {
     let mut facts = Facts::default();
+    let mut answered = false;
     for instance in bench.run.driver.instances() {
-        bench.exchange_on(&instance, v1::GetPluginInfoRequest {}).await;
+        let answer = bench.exchange_on(&instance, v1::GetPluginInfoRequest {}).await;
+        answered |= matches!(answer, Answer::Reply(_) | Answer::Status { .. });
         let answer = bench.exchange_on(&instance, v1::GetPluginCapabilitiesRequest {}).await;
+        answered |= matches!(answer, Answer::Reply(_) | Answer::Status { .. });
         if let Answer::Reply(Reply::GetPluginCapabilities(reply)) = &answer {
             facts.learn_plugin(reply);
         }
@@ -50,15 +53,20 @@ pub(super) async fn greet(bench: &Bench) -> Facts {
             pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
-    if bench.has_controller_endpoint() && facts.has("Plugin.CONTROLLER_SERVICE") {
-        if let Ok(reply) = bench.ask(v1::ControllerGetCapabilitiesRequest {}).await {
-            facts.learn_controller(&reply);
-        }
+    if !answered {
+        return None;
     }
-    if bench.has_controller_endpoint() && facts.has("Plugin.GROUP_CONTROLLER_SERVICE") {
-        if let Ok(reply) = bench.ask(v1::GroupControllerGetCapabilitiesRequest {}).await {
-            facts.learn_group_controller(&reply);
-        }
+    if bench.has_controller_endpoint()
+        && facts.has("Plugin.CONTROLLER_SERVICE")
+        && let Ok(reply) = bench.ask(v1::ControllerGetCapabilitiesRequest {}).await
+    {
+        facts.learn_controller(&reply);
+    }
+    if bench.has_controller_endpoint()
+        && facts.has("Plugin.GROUP_CONTROLLER_SERVICE")
+        && let Ok(reply) = bench.ask(v1::GroupControllerGetCapabilitiesRequest {}).await
+    {
+        facts.learn_group_controller(&reply);
     }
     if bench.serves(Service::Node) {
         if let Ok(reply) = bench.ask(v1::NodeGetCapabilitiesRequest {}).await {
@@ -70,7 +78,7 @@ pub(super) async fn greet(bench: &Bench) -> Facts {
             facts.topology = reply.accessible_topology.map(|topology| topology.segments).unwrap_or_default();
         }
     }
-    facts
+    Some(facts)
 }
 
 fn is_starting(answer: &Answer) -> bool {

@@ -77,18 +77,15 @@ impl Conduct<'_> {
         recorder.scenario("greeting", Phase::Begin);
         let bench = Bench::new(self.run.clone(), Arc::default(), "greeting");
         let facts = tokio::select! {
-            facts = greeting::greet(&bench) => Some(Arc::new(facts)),
-            () = self.cancel.cancelled() => None,
+            facts = greeting::greet(&bench) => facts.map(Arc::new).ok_or("the driver answers none of the first calls"),
+            () = self.cancel.cancelled() => Err("cancelled"),
         };
         recorder.scenario("greeting", Phase::End);
-        let Some(facts) = facts else {
-            self.outcome.interrupted = Some("cancelled".to_owned());
-            return None;
+        let facts = match facts {
+            Ok(facts) if !self.run.driver.is_dead() => facts,
+            Ok(_) => return self.interrupted("the driver died"),
+            Err(reason) => return self.interrupted(reason),
         };
-        if self.run.driver.is_dead() {
-            self.outcome.interrupted = Some("the driver died while it was greeted".to_owned());
-            return None;
-        }
         let discovery = Bench::new(self.run.clone(), facts.clone(), "discovery");
         if !discovery.serves(Service::Controller) {
             return Some(facts);
@@ -107,6 +104,11 @@ impl Conduct<'_> {
         recorder.scenario("discovery", phase);
         self.left.absorb(clean_up(&discovery).await);
         Some(facts)
+    }
+
+    fn interrupted<T>(&mut self, reason: &str) -> Option<T> {
+        self.outcome.interrupted = Some(reason.to_owned());
+        None
     }
 
     async fn scenarios(&mut self, facts: Arc<Facts>) {
