@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -48,7 +50,11 @@ impl World {
 
 /// The driver's services over one world.
 #[derive(Clone, Default)]
-pub(crate) struct Fake(pub(crate) Arc<Mutex<World>>);
+pub(crate) struct Fake {
+    world: Arc<Mutex<World>>,
+    /// Where volumes really are, as directories that get mounted; without it nothing is mounted.
+    store: Option<PathBuf>,
+}
 
 impl Fake {
     pub(crate) fn routes(&self) -> Routes {
@@ -62,7 +68,42 @@ impl Fake {
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.world.lock().unwrap()
+    }
+
+    /// A driver that keeps volumes as directories below `store`, and mounts them.
+    pub(crate) fn mounting(store: PathBuf) -> Self {
+        Self { store: Some(store), ..Self::default() }
+    }
+
+    fn content(&self, id: &str) -> Option<PathBuf> {
+        self.store.as_ref().map(|store| store.join(id))
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let (Some(from), Some(to)) = (self.content(from), self.content(to)) else { return };
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+
+    fn mount(&self, from: &Path, to: &str, readonly: bool) {
+        use rustix::mount::{MountFlags, mount_bind, mount_remount};
+        if self.store.is_none() {
+            return;
+        }
+        fs::create_dir_all(to).unwrap();
+        mount_bind(from, to).unwrap();
+        if readonly {
+            mount_remount(to, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();
+        }
+    }
+
+    fn unmount(&self, path: &str) {
+        if self.store.is_some() {
+            rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()).unwrap();
+        }
     }
 }
 
@@ -102,9 +143,9 @@ fn sized(range: Option<&v1::CapacityRange>) -> Result<i64, Status> {
         return Err(Status::invalid_argument("capacity_range makes no sense"));
     }
     let bytes = if required == 0 { limit.min(1 << 20) } else { required };
-    match bytes > 1 << 40 || bytes < 4096 {
-        true => Err(Status::out_of_range("volumes have 4 KiB to 1 TiB")),
-        false => Ok(bytes),
+    match (4096..=1 << 40).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(Status::out_of_range("volumes have 4 KiB to 1 TiB")),
     }
 }
 
@@ -187,6 +228,14 @@ impl v1::controller_server::Controller for Fake {
                 world.counter += 1;
                 world.created += 1;
                 let id = format!("vol-{:06}", world.counter);
+                match request.volume_content_source.as_ref().and_then(|it| it.r#type.as_ref()) {
+                    Some(Type::Snapshot(source)) => self.copy(&source.snapshot_id, &id),
+                    _ => {
+                        if let Some(content) = self.content(&id) {
+                            fs::create_dir_all(content).unwrap();
+                        }
+                    }
+                }
                 let volume = Volume { request, bytes, attached: None };
                 world.volumes.insert(id.clone(), volume.clone());
                 (id, volume)
@@ -318,6 +367,7 @@ impl v1::controller_server::Controller for Fake {
             ready_to_use: true,
             group_snapshot_id: String::new(),
         };
+        self.copy(&snapshot.source_volume_id, &snapshot.snapshot_id);
         world.counter += 1;
         world.created += 1;
         world.snapshots.insert(snapshot.snapshot_id.clone(), (request.name, snapshot.clone()));
@@ -414,7 +464,11 @@ impl v1::node_server::Node for Fake {
         absolute(&request.staging_target_path, "staging_target_path")?;
         usable(request.volume_capability.as_ref(), Status::failed_precondition)?;
         self.exists(&request.volume_id)?;
-        self.world().staged.insert((request.volume_id, request.staging_target_path));
+        let mut world = self.world();
+        let (id, path) = (request.volume_id, request.staging_target_path);
+        if world.staged.insert((id.clone(), path.clone())) {
+            self.mount(&self.content(&id).unwrap_or_default(), &path, false);
+        }
         Ok(Response::new(v1::NodeStageVolumeResponse {}))
     }
 
@@ -425,7 +479,10 @@ impl v1::node_server::Node for Fake {
         let request = request.into_inner();
         required(&request.volume_id, "volume_id")?;
         absolute(&request.staging_target_path, "staging_target_path")?;
-        self.world().staged.remove(&(request.volume_id, request.staging_target_path));
+        let path = request.staging_target_path;
+        if self.world().staged.remove(&(request.volume_id, path.clone())) {
+            self.unmount(&path);
+        }
         Ok(Response::new(v1::NodeUnstageVolumeResponse {}))
     }
 
@@ -438,14 +495,20 @@ impl v1::node_server::Node for Fake {
         usable(request.volume_capability.as_ref(), Status::failed_precondition)?;
         self.exists(&request.volume_id)?;
         let mut world = self.world();
-        if !world.staged.contains(&(request.volume_id.clone(), request.staging_target_path)) {
+        if !world.staged.contains(&(request.volume_id.clone(), request.staging_target_path.clone())) {
             return Err(Status::failed_precondition("the volume is not staged"));
         }
-        let readonly = *world.published.entry((request.volume_id, request.target_path)).or_insert(request.readonly);
-        match readonly == request.readonly {
-            true => Ok(Response::new(v1::NodePublishVolumeResponse {})),
-            false => Err(Status::already_exists("published with another readonly flag")),
+        match world.published.get(&(request.volume_id.clone(), request.target_path.clone())) {
+            Some(&readonly) if readonly != request.readonly => {
+                return Err(Status::already_exists("published with another readonly flag"));
+            }
+            Some(_) => {}
+            None => {
+                self.mount(Path::new(&request.staging_target_path), &request.target_path, request.readonly);
+                world.published.insert((request.volume_id, request.target_path), request.readonly);
+            }
         }
+        Ok(Response::new(v1::NodePublishVolumeResponse {}))
     }
 
     async fn node_unpublish_volume(
@@ -455,7 +518,11 @@ impl v1::node_server::Node for Fake {
         let request = request.into_inner();
         required(&request.volume_id, "volume_id")?;
         absolute(&request.target_path, "target_path")?;
-        self.world().published.remove(&(request.volume_id, request.target_path));
+        let path = request.target_path;
+        if self.world().published.remove(&(request.volume_id, path.clone())).is_some() && self.store.is_some() {
+            self.unmount(&path);
+            fs::remove_dir(path).unwrap();
+        }
         Ok(Response::new(v1::NodeUnpublishVolumeResponse {}))
     }
 
