@@ -3,9 +3,19 @@
 //! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
 
 pub mod csi;
-pub mod history;
-pub mod mountpod;
-pub mod oracle;
 pub mod spec;
-pub mod suite;
+
+pub mod history;
+pub mod oracle;
+
 pub mod sut;
+
+pub mod suite;
+
+pub mod mountpod;
+
+pub mod driver;
+
+pub mod report;
+
+pub mod cli;

@@ -60,6 +60,9 @@ pub struct Call {
     /// The scenario, case or workload that sent it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scenario: String,
+    /// Ids in the request that the caller made up: they name no object, and need not have the shape of this driver's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invented: Vec<String>,
     /// The request, with secrets redacted.
     pub request: Request,
 }

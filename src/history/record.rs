@@ -1,10 +1,13 @@
 //! The recorder: what all clients of a run share.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
+
+use prost_reflect::{DynamicMessage, Value};
 
 use super::{
     Call, CallId, Event, EventKind, Fault, Header, History, Lost, Observation, Outcome, Phase, Redactor, Reply,
@@ -24,6 +27,7 @@ pub struct Recorder(Arc<Mutex<State>>);
 struct State {
     began: Instant,
     calls: u64,
+    invented: BTreeSet<String>,
     history: History,
     redactor: Redactor,
     writer: Option<Writer>,
@@ -36,6 +40,7 @@ impl Recorder {
         Self(Arc::new(Mutex::new(State {
             began: Instant::now(),
             calls: 0,
+            invented: BTreeSet::new(),
             history: History { header, events: Vec::new() },
             redactor: Redactor::default(),
             writer,
@@ -48,6 +53,11 @@ impl Recorder {
         self.state().redactor.learn(secrets);
     }
 
+    /// Remembers an id that is made up: every call that carries it will say so.
+    pub fn invent(&self, id: &str) {
+        self.state().invented.insert(id.to_owned());
+    }
+
     /// Records that a request is about to be sent.
     pub fn call(&self, instance: &str, node: &str, scenario: &str, request: &Request) -> CallId {
         let mut state = self.state();
@@ -55,7 +65,11 @@ impl Recorder {
         state.calls += 1;
         let request = state.redactor.request(request);
         let (instance, node, scenario) = (instance.to_owned(), node.to_owned(), scenario.to_owned());
-        state.push(EventKind::Call(Call { id, instance, node, scenario, request }));
+        let invented = match state.invented.is_empty() {
+            true => Vec::new(),
+            false => strings(&request.to_dynamic()).into_iter().filter(|text| state.invented.contains(text)).collect(),
+        };
+        state.push(EventKind::Call(Call { id, instance, node, scenario, invented, request }));
         id
     }
 
@@ -146,6 +160,22 @@ impl State {
         }
         self.history.events.push(event);
     }
+}
+
+/// Every string of a message.
+fn strings(message: &DynamicMessage) -> Vec<String> {
+    fn walk(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Message(message) => found.extend(strings(message)),
+            Value::List(values) => values.iter().for_each(|value| walk(value, found)),
+            Value::Map(entries) => entries.values().for_each(|value| walk(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    message.fields().for_each(|(_, value)| walk(value, &mut found));
+    found
 }
 
 #[cfg(test)]

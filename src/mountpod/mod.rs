@@ -4,6 +4,18 @@
 //! The protocol is pure; the pod API that it needs is a trait with several runtimes. The node service of
 //! the driver talks to [`MountPods`] alone.
 
+pub mod admission;
+pub mod annotations;
+pub mod api;
+mod content;
+pub mod executor;
+pub mod instant;
+pub mod memory;
+pub mod objects;
+pub mod pod;
+#[cfg(target_os = "linux")]
+pub mod process;
+pub mod protocol;
 mod volume;
 
 pub use volume::{

@@ -71,7 +71,8 @@ pub struct Publication {
 }
 
 /// Where the content of a volume is on the host.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum VolumeContent {
     /// A directory, served through FUSE.
     Directory(PathBuf),

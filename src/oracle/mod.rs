@@ -2,7 +2,33 @@
 //!
 //! It is pure: no I/O, no clock, no async, so that anybody can recompute a verdict. It is written from the
 //! specification, never from a driver.
+//!
+//! For each volume and snapshot it keeps the set of worlds that explain all answers so far (`configurations`); the
+//! tables of what may be answered in a state are in `volume/` and `snapshot`; rules on single replies and statuses are
+//! in `replies` and `statuses`; lists are held against bounds in `lists`, data and mounts in `content` and
+//! `volume/observe`.
 
+mod around;
+mod capability;
+mod configurations;
+mod content;
+mod judge;
 mod judgement;
+mod knowledge;
+mod ledger;
+mod lists;
+mod objects;
+mod operation;
+mod overlap;
+mod plugin;
+mod replies;
+mod ruling;
+mod snapshot;
+mod statuses;
+mod topology;
+mod volume;
+mod world;
 
+pub use judge::judge;
 pub use judgement::{DriverInfo, Finding, Judgement, RuleStatus, RuleVerdict, Severity, Verdict};
+pub use ruling::code_name;

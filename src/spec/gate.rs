@@ -43,6 +43,12 @@ impl Capabilities {
     }
 }
 
+impl<S: Into<String>> Extend<S> for Capabilities {
+    fn extend<I: IntoIterator<Item = S>>(&mut self, names: I) {
+        self.0.extend(names.into_iter().map(Into::into));
+    }
+}
+
 impl<S: Into<String>> FromIterator<S> for Capabilities {
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
         Self(names.into_iter().map(Into::into).collect())

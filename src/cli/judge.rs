@@ -1,0 +1,44 @@
+//! `csi-certify judge`: recompute the verdict from recorded histories; no driver is needed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    exit::{Exit, Failure},
+    run::{ReportOptions, conclude, without_circumstances},
+    target::{DriverOptions, accepted},
+};
+use crate::history::History;
+
+/// What `csi-certify judge` is asked.
+#[derive(Args, Clone, Debug)]
+pub struct JudgeArguments {
+    /// Histories, as run --history writes them; each is judged by itself
+    #[arg(required = true)]
+    histories: Vec<PathBuf>,
+    /// The profile whose known failures are accepted
+    #[arg(long, value_name = "F")]
+    profile: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportOptions,
+}
+
+/// Judges the histories; the gravest verdict decides how the program ends.
+///
+/// # Errors
+///
+/// When a file cannot be read or written.
+pub fn run(arguments: &JudgeArguments) -> Result<Exit, Failure> {
+    let options = DriverOptions { profile: arguments.profile.clone(), ..DriverOptions::default() };
+    let known = accepted(&options.profile()?.known_failures);
+    let mut gravest = Exit::Conformant;
+    for path in &arguments.histories {
+        let history = History::read(path).map_err(Failure::usage)?;
+        let exit = conclude(&history, without_circumstances(known.clone()), &arguments.reports)?;
+        if exit as u8 == Exit::Violations as u8 || gravest == Exit::Conformant {
+            gravest = exit;
+        }
+    }
+    Ok(gravest)
+}

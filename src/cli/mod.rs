@@ -1,0 +1,68 @@
+//! The command line: one thin file for each subcommand.
+
+pub mod driver;
+mod exit;
+mod judge;
+mod progress;
+mod rules;
+mod run;
+mod target;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+pub use exit::{Exit, Failure};
+
+/// Certifies that a Container Storage Interface (CSI) driver keeps its contract.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Certify a driver: without an endpoint, the built-in reference driver
+    Run(Box<run::RunArguments>),
+    /// Recompute the verdict from recorded histories
+    Judge(judge::JudgeArguments),
+    /// The reference driver alone
+    Driver(Box<driver::DriverArguments>),
+    /// The rule catalogue, and how much of it is covered
+    Rules(rules::RulesArguments),
+}
+
+/// Runs the program with these arguments.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap tells them apart.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match execute(arguments.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            anstream::eprintln!("csi-certify: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Rules(arguments) => Ok(rules::run(&arguments)),
+        Command::Judge(arguments) => judge::run(&arguments),
+        Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
+        Command::Driver(arguments) => {
+            runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::ours)
+}

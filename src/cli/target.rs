@@ -1,0 +1,248 @@
+//! Which driver a command speaks to: the options that all commands share, and the built-in driver in its place.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, ValueEnum};
+use tempfile::TempDir;
+
+use super::exit::Failure;
+use crate::sut::{Driver, Endpoint, KnownFailure, Lane, Profile, Start, Target};
+
+/// Which driver, and how to deal with it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DriverOptions {
+    /// The driver's endpoint: unix:///path, /path, unix-abstract:name, dns:///host:port or host:port.
+    /// Without any endpoint the built-in reference driver is certified
+    #[arg(long, env = "CSI_ENDPOINT", value_name = "URI")]
+    pub endpoint: Option<String>,
+    /// The controller's endpoint, where it is not that of the node
+    #[arg(long, value_name = "URI")]
+    pub controller_endpoint: Option<String>,
+    /// The node's endpoint, where it is not that of the controller
+    #[arg(long, value_name = "URI")]
+    pub node_endpoint: Option<String>,
+    /// What is particular to the driver: parameters, secrets, sizes, how to start it (TOML)
+    #[arg(long, value_name = "F")]
+    pub profile: Option<PathBuf>,
+    /// Parameters of CreateVolume, as key = "value" (TOML) or a JSON object
+    #[arg(long, value_name = "F")]
+    pub parameters: Option<PathBuf>,
+    /// Secrets of all calls, as key = "value" (TOML) or a JSON object
+    #[arg(long, value_name = "F")]
+    pub secrets: Option<PathBuf>,
+    /// Known failures ([[known_failure]] with rule and reason), beside those of the profile
+    #[arg(long, value_name = "F")]
+    pub expect: Option<PathBuf>,
+    /// Whether the node's file system is looked at: needs root, and a node plugin on this machine
+    #[arg(long, value_enum)]
+    pub node_fs: Option<NodeFsOption>,
+    /// How long to wait for the driver to answer at all, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub connect_timeout: u64,
+    /// What serves the mount pods of the built-in driver; process needs root and /dev/fuse
+    #[arg(long, value_enum)]
+    pub runtime: Option<BuiltInRuntime>,
+}
+
+/// Whether the node's file system is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum NodeFsOption {
+    /// Where this process may, and the node is this machine.
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What serves the mount pods of the built-in driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum BuiltInRuntime {
+    /// Simulated; nothing is really mounted.
+    Memory,
+    /// A FUSE process for each pod.
+    Process,
+}
+
+impl BuiltInRuntime {
+    /// The real one where this machine lets us.
+    pub fn of_this_machine() -> Self {
+        if fuse_is_here() { Self::Process } else { Self::Memory }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// A driver that is ready to be called, with all that belongs to it.
+#[derive(Debug)]
+pub struct Connected {
+    /// The driver.
+    pub driver: Driver,
+    /// Its particulars.
+    pub profile: Profile,
+    /// Arguments that name the same driver on a command line.
+    pub arguments: String,
+    /// Where the built-in driver keeps its state; removed on drop.
+    _state: Option<TempDir>,
+}
+
+impl DriverOptions {
+    /// Reads the profile and what stands in for parts of it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or understood.
+    pub fn profile(&self) -> Result<Profile, Failure> {
+        let today = today();
+        let mut profile = match &self.profile {
+            Some(path) => Profile::read(path, &today).map_err(Failure::usage)?,
+            None => Profile::default(),
+        };
+        if let Some(path) = &self.parameters {
+            profile.parameters = map(path)?;
+        }
+        if let Some(path) = &self.secrets {
+            profile.secrets = map(path)?;
+        }
+        if let Some(path) = &self.expect {
+            profile.known_failures.extend(Profile::read(path, &today).map_err(Failure::usage)?.known_failures);
+        }
+        if self.node_fs == Some(NodeFsOption::Off) {
+            profile.node_fs = crate::sut::NodeFsMode::Off;
+        }
+        Ok(profile)
+    }
+
+    /// Connects to the driver; starts the built-in one, or that of the profile, where that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the options contradict each other, or no driver answers in time.
+    pub async fn connect(&self) -> Result<Connected, Failure> {
+        let mut profile = self.profile()?;
+        let patience = Duration::from_secs(self.connect_timeout.max(1));
+        let apart = self.controller_endpoint.is_some() || self.node_endpoint.is_some();
+        if apart && self.endpoint.is_some() {
+            return Err(Failure::usage(
+                "--endpoint (or CSI_ENDPOINT) names a plugin that serves both: use it, or the two others, not both",
+            ));
+        }
+        let (target, arguments, state) = if apart {
+            let lane = |text: &Option<String>| text.as_deref().map(lane).transpose();
+            let target =
+                Target::Separate { controller: lane(&self.controller_endpoint)?, node: lane(&self.node_endpoint)? };
+            let named = [("controller", &self.controller_endpoint), ("node", &self.node_endpoint)];
+            let arguments = named
+                .iter()
+                .filter_map(|(name, endpoint)| Some(format!("--{name}-endpoint {}", endpoint.as_deref()?)))
+                .collect::<Vec<_>>()
+                .join(" ");
+            (target, arguments, None)
+        } else if let Some(endpoint) = &self.endpoint {
+            (Target::Plugin(lane(endpoint)?), format!("--endpoint {endpoint}"), None)
+        } else if profile.start.is_some() {
+            let state = TempDir::with_prefix("csi-certify-").map_err(Failure::usage)?;
+            let socket = state.path().join("csi.sock");
+            (Target::Plugin(lane(&socket.to_string_lossy())?), String::new(), Some(state))
+        } else {
+            let (target, state) = self.built_in(&mut profile)?;
+            (target, String::new(), Some(state))
+        };
+        let profile_argument = self.profile.as_ref().map(|path| format!("--profile {}", path.display()));
+        let arguments = [Some(arguments), profile_argument]
+            .into_iter()
+            .flatten()
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>();
+        let driver = Driver::connect(target, &profile, patience).await.map_err(Failure::usage)?;
+        Ok(Connected { driver, profile, arguments: arguments.join(" "), _state: state })
+    }
+
+    /// The built-in driver, as a process of its own, so that it can be killed and restarted like any other.
+    fn built_in(&self, profile: &mut Profile) -> Result<(Target, TempDir), Failure> {
+        let runtime = self.runtime.unwrap_or_else(BuiltInRuntime::of_this_machine);
+        let state = TempDir::with_prefix("csi-certify-").map_err(Failure::usage)?;
+        let socket_directory = state.path().join("socket");
+        fs::create_dir(&socket_directory).map_err(Failure::usage)?;
+        let executable = std::env::current_exe().map_err(Failure::ours)?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        profile.start = Some(Start {
+            command: vec![
+                text(&executable),
+                "driver".into(),
+                "--endpoint".into(),
+                "{endpoint}".into(),
+                "--state-dir".into(),
+                text(&state.path().join("state")),
+                "--runtime".into(),
+                runtime.name().into(),
+                "--node-id".into(),
+                "node-a".into(),
+                "--node-id".into(),
+                "node-b".into(),
+            ],
+            environment: BTreeMap::new(),
+        });
+        profile.other_nodes = vec!["node-b".into()];
+        if runtime == BuiltInRuntime::Memory {
+            // Its mounts are simulated: there is nothing to look at.
+            profile.node_fs = crate::sut::NodeFsMode::Off;
+        }
+        let endpoint = format!("unix://{}", text(&socket_directory.join("csi.sock")));
+        Ok((Target::Plugin(lane(&endpoint)?), state))
+    }
+}
+
+/// Breaches that a profile accepts, as pattern and reason.
+pub fn accepted(known: &[KnownFailure]) -> Vec<(String, String)> {
+    let reason = |one: &KnownFailure| match &one.link {
+        Some(link) => format!("{} ({link})", one.reason),
+        None => one.reason.clone(),
+    };
+    known.iter().map(|one| (one.rule.clone(), reason(one))).collect()
+}
+
+/// The moment, RFC 3339 in UTC.
+pub fn now() -> String {
+    let seconds = prost_types::Timestamp::from(SystemTime::now()).seconds;
+    prost_types::Timestamp { seconds, nanos: 0 }.to_string()
+}
+
+fn today() -> String {
+    now().chars().take("2026-01-01".len()).collect()
+}
+
+fn lane(text: &str) -> Result<Lane, Failure> {
+    text.parse::<Endpoint>().map(Lane::Socket).map_err(Failure::usage)
+}
+
+/// A map of strings from a TOML or JSON file.
+fn map(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let fail = |error: String| Failure::usage(format!("cannot use {}: {error}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    if path.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str(&text).map_err(|error| fail(format!("not a JSON object of strings: {error}")))
+    } else {
+        toml::from_str(&text).map_err(|error| fail(format!("not lines of key = \"value\": {error}")))
+    }
+}
+
+/// Whether this process may mount FUSE file systems.
+fn fuse_is_here() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::geteuid().is_root() && fs::File::options().read(true).write(true).open("/dev/fuse").is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        false
+    }
+}

@@ -1,0 +1,12 @@
+//! Executes the protocol's effects against the pod API and the node, and keeps house in the background.
+
+mod engine;
+mod guard;
+mod housekeeping;
+mod outside;
+mod requests;
+
+pub use engine::Engine;
+pub use housekeeping::{Housekeeping, Swept};
+pub use outside::{Clock, NoWorkloads, Node, SystemClock, Workloads};
+pub use requests::Running;

@@ -1,0 +1,183 @@
+//! What certainly holds of other objects while a call runs.
+
+use super::{
+    judge::Judge,
+    lists::Certain,
+    objects::{Key, Object, Objects},
+    operation::Operation,
+    snapshot::Snapshot,
+    volume::{Existence, Volume},
+    world::{Source, Surroundings},
+};
+use crate::{
+    csi::v1::volume_content_source::Type as SourceType,
+    history::{CallId, Request},
+};
+
+impl Judge<'_> {
+    /// Brings what is known around these calls up to now.
+    pub(super) fn refresh(&mut self, calls: &[CallId]) {
+        for &call in calls {
+            let Some(operation) = self.world.operations.get(call).copied() else { continue };
+            let now = self.surroundings(&operation);
+            if let Some(known) = self.world.surroundings.get_mut(&call) {
+                *known = known.and(&now);
+            }
+        }
+    }
+
+    pub(super) fn open_on_volume(&self, key: &Key) -> Vec<CallId> {
+        self.volumes.get(key).map(|object| object.open.clone()).unwrap_or_default()
+    }
+
+    /// What certainly holds around the call at this moment.
+    pub(super) fn surroundings(&self, operation: &Operation<'_>) -> Surroundings {
+        let mut around = Surroundings::default();
+        match operation.request() {
+            Request::CreateVolume(request) => {
+                match request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref()) {
+                    Some(SourceType::Snapshot(source)) => {
+                        around.source = self.snapshot_source(&source.snapshot_id, operation);
+                    }
+                    Some(SourceType::Volume(source)) => {
+                        around.source = self.volume_source(&source.volume_id, operation);
+                    }
+                    None => {}
+                }
+            }
+            Request::CreateSnapshot(request) => {
+                around.source = self.volume_source(&request.source_volume_id, operation);
+            }
+            Request::DeleteVolume(request) => around.snapshots = self.snapshots_of(&request.volume_id),
+            Request::DeleteSnapshot(request) => around.restored = self.restored_from(&request.snapshot_id),
+            Request::ControllerPublishVolume(request) => {
+                let holds = |object: &&Object<Volume>| {
+                    object.certainly(|state| state.attachments.contains_key(&request.node_id))
+                };
+                around.attached = self.volumes.values().filter(holds).count();
+            }
+            _ => {}
+        }
+        around
+    }
+
+    fn volume_source(&self, id: &str, operation: &Operation<'_>) -> Source {
+        let unknown = Source { existence: Existence::Unknown, size: 0 };
+        let key = self.names.volume(id, operation.started);
+        let Some(object) = self.volumes.get(&key) else {
+            let existence = if operation.invented(id) { Existence::Absent } else { Existence::Unknown };
+            return Source { existence, size: 0 };
+        };
+        let Some(first) = object.worlds.states().next() else { return unknown };
+        let existence = first.existence_of(id);
+        if !object.certainly(|state| state.existence_of(id) == existence) {
+            return unknown;
+        }
+        let size = if object.certainly(|state| state.capacity == first.capacity) { first.capacity } else { 0 };
+        Source { existence, size }
+    }
+
+    fn snapshot_source(&self, id: &str, operation: &Operation<'_>) -> Source {
+        let unknown = Source { existence: Existence::Unknown, size: 0 };
+        let key = self.names.snapshot(id, operation.started);
+        let Some(object) = self.snapshots.get(&key) else {
+            let existence = if operation.invented(id) { Existence::Absent } else { Existence::Unknown };
+            return Source { existence, size: 0 };
+        };
+        let Some(first) = object.worlds.states().next() else { return unknown };
+        let existence = first.existence_of(id);
+        if !object.certainly(|state| state.existence_of(id) == existence) {
+            return unknown;
+        }
+        Source { existence, size: first.size }
+    }
+
+    /// Whether a volume has snapshots, as far as this history made them.
+    fn snapshots_of(&self, volume: &str) -> Existence {
+        let mut result = Existence::Absent;
+        for object in self.snapshots.values() {
+            if object.certainly(|state| state.existence == Existence::Absent) {
+                continue;
+            }
+            let from_here = |state: &Snapshot| state.source.as_deref() == Some(volume);
+            if object.certainly(|state| state.existence == Existence::Present && from_here(state)) {
+                return Existence::Present;
+            }
+            if object.worlds.states().any(|state| state.source.is_none() || from_here(state)) {
+                result = Existence::Unknown;
+            }
+        }
+        result
+    }
+
+    /// Whether volumes were made from a snapshot and may still exist.
+    fn restored_from(&self, snapshot: &str) -> Existence {
+        let made_from = |call: CallId| {
+            matches!(
+                self.world.operations.get(call).map(Operation::request),
+                Some(Request::CreateVolume(request))
+                    if matches!(
+                        request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref()),
+                        Some(SourceType::Snapshot(source)) if source.snapshot_id == snapshot
+                    )
+            )
+        };
+        let mut result = Existence::Absent;
+        for object in self.volumes.values() {
+            if object.certainly(|state| state.existence == Existence::Absent)
+                || !object.calls.iter().any(|&call| made_from(call))
+            {
+                continue;
+            }
+            if object.certainly(|state| state.existence == Existence::Present) {
+                return Existence::Present;
+            }
+            result = Existence::Unknown;
+        }
+        result
+    }
+}
+
+/// Volumes that certainly are, and certainly are not, there.
+pub(super) fn certain_volumes(volumes: &Objects<Volume>) -> Certain {
+    let mut certain = Certain::default();
+    for object in volumes.values() {
+        let Some(first) = object.worlds.states().next() else { continue };
+        match &first.id {
+            Some(id) if object.certainly(|state| state.existence_of(id) == Existence::Present) => {
+                certain.present.insert(id.clone());
+            }
+            _ => {}
+        }
+        let gone =
+            first.dead_ids.iter().filter(|id| object.certainly(|state| state.existence_of(id) == Existence::Absent));
+        certain.absent.extend(gone.cloned());
+    }
+    // An id that came back to life under another name is there.
+    certain.absent.retain(|id| !certain.present.contains(id));
+    certain
+}
+
+/// Snapshots that certainly are, and certainly are not, there, as far as the call's filters let them through.
+pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, operation: &Operation<'_>) -> Certain {
+    let (source, wanted) = match operation.request() {
+        Request::ListSnapshots(request) => (request.source_volume_id.as_str(), request.snapshot_id.as_str()),
+        _ => ("", ""),
+    };
+    let mut certain = Certain::default();
+    for object in snapshots.values() {
+        let Some(first) = object.worlds.states().next() else { continue };
+        if let Some(id) = &first.id
+            && (wanted.is_empty() || id == wanted)
+            && (source.is_empty() || first.source.as_deref() == Some(source))
+            && object.certainly(|state| state.existence_of(id) == Existence::Present)
+        {
+            certain.present.insert(id.clone());
+        }
+        let gone =
+            first.dead_ids.iter().filter(|id| object.certainly(|state| state.existence_of(id) == Existence::Absent));
+        certain.absent.extend(gone.cloned());
+    }
+    certain.absent.retain(|id| !certain.present.contains(id));
+    certain
+}

@@ -1,0 +1,474 @@
+//! CreateVolume: what may be answered, and what follows.
+
+use std::collections::BTreeMap;
+
+use tonic::Code::{
+    AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unimplemented,
+};
+
+use super::{
+    fields,
+    state::{Existence, Volume},
+};
+use crate::{
+    csi::v1::{self, volume_content_source::Type as SourceType},
+    history::Request,
+    oracle::{
+        capability::{Access, Capability},
+        configurations::Branch,
+        operation::Operation,
+        ruling::{Expectation, Mark, Problem, advise, check},
+        world::World,
+    },
+    rule,
+};
+
+/// Sizes that no real pool has: 2^60 bytes and more.
+const ABSURD: i64 = 1 << 60;
+
+/// What may be answered to CreateVolume.
+pub(super) fn expect(
+    world: &World<'_>,
+    state: &Volume,
+    operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+) -> Expectation {
+    let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
+    if world.has("Controller.CREATE_DELETE_VOLUME") {
+        expectation.served.push(rule!("CTRL-CREATE-001"));
+    } else {
+        super::unimplemented(&mut expectation, "CREATE_DELETE_VOLUME");
+    }
+    request_problems(world, &mut expectation, operation, request);
+    source_problems(world, &mut expectation, operation, request);
+    if state.existence == Existence::Present {
+        existing_problems(world, &mut expectation, state, request);
+    } else if state.existence == Existence::Absent {
+        expectation.untrue.push((AlreadyExists, rule!("CTRL-CREATE-143"), "no volume of this name exists"));
+    }
+    expectation
+}
+
+fn request_problems(
+    world: &World<'_>,
+    expectation: &mut Expectation,
+    _operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+) {
+    expectation.problem_if(request.name.is_empty(), || fields::missing(rule!("CTRL-CREATE-018"), "name"));
+    fields::capabilities(expectation, rule!("CTRL-CREATE-036"), &request.volume_capabilities);
+    fields::oversized(expectation, "name", &request.name);
+    if let Some(range) = &request.capacity_range {
+        fields::capacity_range(expectation, rule!("CTRL-CREATE-162"), range);
+        let beyond = world.knowledge.maximum_volume_size.is_some_and(|maximum| range.required_bytes > maximum);
+        let below = world
+            .knowledge
+            .minimum_volume_size
+            .is_some_and(|minimum| range.limit_bytes > 0 && range.limit_bytes < minimum);
+        expectation.problem_if(range.required_bytes >= ABSURD || beyond || below, || {
+            let problem =
+                Problem::new(rule!("CTRL-CREATE-162"), "no volume of such a size can be had here", &[OutOfRange])
+                    .or(&[ResourceExhausted])
+                    .ok_allowed();
+            match (beyond, below) {
+                (true, _) => problem.also(&[rule!("CTRL-CAPACITY-014")]),
+                (_, true) => problem.also(&[rule!("CTRL-CAPACITY-019")]),
+                _ => problem,
+            }
+        });
+    }
+    let unsupported: Vec<&v1::VolumeCapability> = request
+        .volume_capabilities
+        .iter()
+        .filter(|capability| world.knowledge.unsupported.contains(&Capability::from(*capability)))
+        .collect();
+    expectation.problem_if(!unsupported.is_empty(), || {
+        let rule =
+            if request.volume_capabilities.len() > 1 { rule!("CTRL-CREATE-035") } else { rule!("CTRL-CREATE-031") };
+        Problem::new(rule, "the plugin refuses this capability when it stands alone", &[InvalidArgument])
+            .warn_on(&[OutOfRange, FailedPrecondition])
+    });
+    if let Some(requirements) = &request.accessibility_requirements
+        && world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS")
+    {
+        topology_problems(world, expectation, requirements);
+    }
+}
+
+fn topology_problems(world: &World<'_>, expectation: &mut Expectation, requirements: &v1::TopologyRequirement) {
+    let (requisite, preferred) = (&requirements.requisite, &requirements.preferred);
+    expectation.problem_if(requisite.is_empty() && preferred.is_empty(), || {
+        Problem::new(
+            rule!("CTRL-CREATE-108"),
+            "accessibility_requirements lists neither requisite nor preferred topologies",
+            &[InvalidArgument],
+        )
+        .ok_warns()
+    });
+    let stray = preferred.iter().any(|topology| !requisite.contains(topology));
+    expectation.problem_if(!requisite.is_empty() && stray, || {
+        Problem::new(rule!("CTRL-CREATE-122"), "a preferred topology is not among requisite", &[InvalidArgument])
+            .or(&[ResourceExhausted])
+            .ok_allowed()
+    });
+    let nowhere = !requisite.is_empty()
+        && !world.knowledge.topologies.is_empty()
+        && !requisite
+            .iter()
+            .any(|topology| world.knowledge.topologies.iter().any(|known| is_compatible(&topology.segments, known)));
+    expectation.problem_if(nowhere, || {
+        let rule = if requisite.len() > 1 { rule!("CTRL-CREATE-115") } else { rule!("CTRL-CREATE-113") };
+        Problem::new(rule, "no node is in a requisite topology", &[ResourceExhausted])
+            .also(&[rule!("CTRL-CREATE-125"), rule!("CTRL-CREATE-159")])
+            .or(&[InvalidArgument])
+            .ok_allowed()
+    });
+}
+
+fn source_problems(
+    world: &World<'_>,
+    expectation: &mut Expectation,
+    operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+) {
+    let Some(source) = &request.volume_content_source else { return };
+    fields::content_source(expectation, source);
+    let (id, supported) = match &source.r#type {
+        Some(SourceType::Snapshot(snapshot)) => (&snapshot.snapshot_id, world.has("Controller.CREATE_DELETE_SNAPSHOT")),
+        Some(SourceType::Volume(volume)) => (&volume.volume_id, world.has("Controller.CLONE_VOLUME")),
+        None => return,
+    };
+    if id.is_empty() {
+        return;
+    }
+    let around = world.around(operation);
+    expectation.problem_if(!supported, || {
+        Problem::new(rule!("CTRL-CREATE-145"), "the plugin does not advertise this kind of source", &[InvalidArgument])
+            .or(&[NotFound])
+            .warn_on(&[Unimplemented])
+            .ok_allowed()
+    });
+    expectation.problem_if(supported && around.source.existence == Existence::Absent, || {
+        let problem = Problem::new(rule!("CTRL-CREATE-151"), format!("the source {id:?} does not exist"), &[NotFound]);
+        if operation.invented(id) { problem.or(&[InvalidArgument]) } else { problem }
+    });
+    if supported && around.source.existence == Existence::Present {
+        let size = around.source.size;
+        let (required, limit) =
+            request.capacity_range.as_ref().map_or((0, 0), |range| (range.required_bytes, range.limit_bytes));
+        expectation.problem_if(size > 0 && limit > 0 && limit < size, || {
+            Problem::new(rule!("CTRL-CREATE-163"), "the limit is below the size of the source", &[OutOfRange])
+                .also(&[rule!("CTRL-SNAPCREATE-030")])
+                .warn_on(&[InvalidArgument])
+        });
+        expectation.problem_if(size > 0 && required > size, || {
+            Problem::new(rule!("CTRL-CREATE-164"), "the volume is to be larger than its source", &[OutOfRange])
+                .or(&[ResourceExhausted])
+                .ok_allowed()
+        });
+        expectation.untrue.push((NotFound, rule!("CTRL-CREATE-143"), "the source exists"));
+        let (supports, same) = match &source.r#type {
+            Some(SourceType::Snapshot(_)) => {
+                ([rule!("CTRL-CREATE-053"), rule!("CTRL-CAPS-003")].as_slice(), required <= size || required == 0)
+            }
+            _ => ([rule!("CTRL-CREATE-055")].as_slice(), required <= size || required == 0),
+        };
+        if same && expectation.problems.is_empty() && known_to_work(world, request) {
+            expectation.must_succeed.extend(supports);
+        }
+    }
+}
+
+/// Whether capabilities and parameters are those with which other volumes were created.
+fn known_to_work(world: &World<'_>, request: &v1::CreateVolumeRequest) -> bool {
+    request.accessibility_requirements.is_none()
+        && request.mutable_parameters.is_empty()
+        && world.knowledge.accepted_parameters.contains(&request.parameters)
+        && request.volume_capabilities.len() == 1
+        && request.volume_capabilities.iter().all(|one| world.knowledge.supported.contains(&Capability::from(one)))
+}
+
+/// A volume of that name exists: does it satisfy the request?
+fn existing_problems(
+    world: &World<'_>,
+    expectation: &mut Expectation,
+    state: &Volume,
+    request: &v1::CreateVolumeRequest,
+) {
+    let Some(Request::CreateVolume(first)) =
+        state.created.and_then(|call| world.operations.get(call)).map(Operation::request)
+    else {
+        return;
+    };
+    if first == request {
+        expectation.must_succeed.extend([rule!("CTRL-CREATE-003"), rule!("CTRL-CREATE-002"), rule!("GEN-TIME-005")]);
+        return;
+    }
+    let mut differs = false;
+    let range = request.capacity_range.unwrap_or_default();
+    let (required, limit) = (range.required_bytes, range.limit_bytes);
+    if state.capacity > 0 && (state.capacity < required || (limit > 0 && state.capacity > limit)) {
+        expectation.problems.push(
+            Problem::new(
+                rule!("CTRL-CREATE-153"),
+                format!("the volume of this name has {} bytes, outside the range of the request", state.capacity),
+                &[AlreadyExists],
+            )
+            .or(&[OutOfRange]),
+        );
+    }
+    differs |= state.capacity == 0 && first.capacity_range != request.capacity_range;
+    if first.volume_content_source != request.volume_content_source {
+        expectation.problems.push(
+            Problem::new(
+                rule!("CTRL-CREATE-157"),
+                "the volume of this name has another content source",
+                &[AlreadyExists],
+            )
+            .or(&[NotFound]),
+        );
+    }
+    let kind = |list: &[v1::VolumeCapability]| -> Vec<Access> {
+        let mut kinds: Vec<Access> = list.iter().map(|one| Capability::from(one).access).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    };
+    if kind(&first.volume_capabilities) != kind(&request.volume_capabilities) {
+        expectation.problems.push(
+            Problem::new(
+                rule!("CTRL-CREATE-154"),
+                "the volume of this name was made for another access type",
+                &[AlreadyExists],
+            )
+            .or(&[InvalidArgument])
+            .ok_allowed(),
+        );
+    }
+    differs |= first.volume_capabilities != request.volume_capabilities;
+    if first.parameters != request.parameters {
+        expectation.problems.push(
+            Problem::new(
+                rule!("CTRL-CREATE-155"),
+                "the volume of this name was made with other parameters",
+                &[AlreadyExists],
+            )
+            .or(&[InvalidArgument])
+            .ok_allowed(),
+        );
+    }
+    differs |= first.mutable_parameters != request.mutable_parameters;
+    topology_of_existing(expectation, state, request);
+    differs |= first.accessibility_requirements != request.accessibility_requirements;
+    if expectation.problems.is_empty() && !differs && state.capacity > 0 {
+        expectation.must_succeed.push(rule!("CTRL-CREATE-005"));
+    }
+}
+
+fn topology_of_existing(expectation: &mut Expectation, state: &Volume, request: &v1::CreateVolumeRequest) {
+    let Some(requirements) = &request.accessibility_requirements else { return };
+    let Some(topology) = state.topology.as_ref().filter(|topology| !topology.is_empty()) else { return };
+    let requisite = &requirements.requisite;
+    let apart = !requisite.is_empty()
+        && !requisite.iter().any(|wanted| topology.iter().any(|have| is_compatible(&wanted.segments, have)));
+    expectation.problem_if(apart, || {
+        Problem::new(
+            rule!("CTRL-CREATE-156"),
+            "the volume of this name is not accessible from the topologies asked for",
+            &[AlreadyExists],
+        )
+        .or(&[ResourceExhausted, InvalidArgument])
+    });
+}
+
+/// The state after a create that took effect.
+pub(super) fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
+    if state.existence == Existence::Present {
+        return state.clone();
+    }
+    let mut after = state.clone();
+    after.existence = Existence::Present;
+    after.created = Some(operation.call.id);
+    after.id = None;
+    after
+}
+
+/// Judges the reply and says what follows.
+pub(super) fn succeed(
+    world: &World<'_>,
+    state: &Volume,
+    operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+    reply: &v1::CreateVolumeResponse,
+    mut marks: Vec<Mark>,
+) -> Branch<Volume> {
+    let Some(volume) = &reply.volume else {
+        // The stateless pass convicts the empty reply.
+        return Branch { state: effect(state, operation), marks };
+    };
+    let again = state.existence == Existence::Present;
+    if again {
+        compare(&mut marks, state, volume);
+    }
+    let source = request.volume_content_source.is_some();
+    capacity(&mut marks, request.capacity_range.as_ref(), volume.capacity_bytes, source);
+    if let Some(requirements) = &request.accessibility_requirements
+        && world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS")
+    {
+        topology(&mut marks, requirements, &volume.accessible_topology);
+    }
+    let around = world.around(operation);
+    if let Some(SourceType::Snapshot(_)) =
+        request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref())
+        && around.source.size > 0
+        && volume.capacity_bytes > 0
+    {
+        check(&mut marks, rule!("CTRL-SNAPCREATE-030"), volume.capacity_bytes >= around.source.size, || {
+            (
+                "the volume is smaller than the snapshot that it was made from".into(),
+                format!("at least {} bytes", around.source.size),
+                format!("{} bytes", volume.capacity_bytes),
+            )
+        });
+    }
+    if let Some(SourceType::Volume(_)) | Some(SourceType::Snapshot(_)) =
+        request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref())
+    {
+        let kept = volume.content_source == request.volume_content_source;
+        let advertised = match request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref()) {
+            Some(SourceType::Snapshot(_)) => world.has("Controller.CREATE_DELETE_SNAPSHOT"),
+            _ => world.has("Controller.CLONE_VOLUME"),
+        };
+        if !advertised {
+            check(&mut marks, rule!("CTRL-CREATE-145"), kept, || {
+                (
+                    "a volume was made without the content asked for".into(),
+                    "INVALID_ARGUMENT, or a volume with that content_source".into(),
+                    "OK without content_source".into(),
+                )
+            });
+        }
+    }
+    let next = if again { state.clone() } else { effect(state, operation) };
+    Branch { state: next.told(volume), marks }
+}
+
+/// A repeat describes the volume that is there already.
+fn compare(marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
+    if let Some(id) = &state.id {
+        check(marks, rule!("CTRL-CREATE-002"), *id == volume.volume_id, || {
+            (
+                "a repeated CreateVolume gave another volume: the first one is lost to the caller".into(),
+                format!("volume_id {id:?}"),
+                format!("volume_id {:?}", volume.volume_id),
+            )
+        });
+        if *id == volume.volume_id
+            && let Some(context) = &state.context
+        {
+            let kept = *context == volume.volume_context;
+            check(marks, rule!("CTRL-CREATE-092"), kept, || {
+                ("volume_context changed".into(), format!("{context:?}"), format!("{:?}", volume.volume_context))
+            });
+            check(marks, rule!("CTRL-CREATE-097"), kept, || {
+                (
+                    "one volume_id came with two volume_contexts".into(),
+                    format!("{context:?}"),
+                    format!("{:?}", volume.volume_context),
+                )
+            });
+        }
+    }
+    if state.capacity > 0 && volume.capacity_bytes > 0 {
+        advise(marks, rule!("CTRL-CREATE-004"), state.capacity == volume.capacity_bytes, || {
+            (
+                "a repeated CreateVolume describes the volume with another size".into(),
+                format!("capacity_bytes {}", state.capacity),
+                format!("capacity_bytes {}", volume.capacity_bytes),
+            )
+        });
+    }
+}
+
+/// The size lies within the range (specification lines 825, 1006–1015).
+pub(super) fn capacity(marks: &mut Vec<Mark>, range: Option<&v1::CapacityRange>, bytes: i64, source: bool) {
+    let Some(range) = range else { return };
+    if bytes == 0 {
+        return;
+    }
+    let (required, limit) = (range.required_bytes, range.limit_bytes);
+    if required > 0 {
+        let rules = [rule!("CTRL-CREATE-078"), rule!("CTRL-CREATE-027")].into_iter();
+        for rule in rules.chain(source.then_some(rule!("CTRL-CREATE-028"))) {
+            check(marks, rule, bytes >= required, || {
+                ("the volume is too small".into(), format!("at least {required} bytes"), format!("{bytes} bytes"))
+            });
+        }
+    }
+    if limit > 0 && limit >= required {
+        check(marks, rule!("CTRL-CREATE-081"), bytes <= limit, || {
+            ("the volume is too large".into(), format!("at most {limit} bytes"), format!("{bytes} bytes"))
+        });
+    }
+    if limit > 0 && limit == required {
+        check(marks, rule!("CTRL-CREATE-076"), bytes == limit, || {
+            ("required_bytes equals limit_bytes".into(), format!("exactly {limit} bytes"), format!("{bytes} bytes"))
+        });
+    }
+}
+
+/// The topology fits the requirement (specification lines 1090–1151); an empty one means everywhere.
+fn topology(marks: &mut Vec<Mark>, requirements: &v1::TopologyRequirement, topology: &[v1::Topology]) {
+    let (requisite, preferred) = (&requirements.requisite, &requirements.preferred);
+    if topology.is_empty() || requisite.is_empty() {
+        if topology.is_empty() && !requisite.is_empty() {
+            marks.extend([Mark::Held(rule!("CTRL-CREATE-042")), Mark::Held(rule!("CTRL-CREATE-106"))]);
+        }
+        return;
+    }
+    let actual = || format!("{topology:?}");
+    let meets = |wanted: &v1::Topology| topology.iter().any(|have| is_compatible(&wanted.segments, &have.segments));
+    let any = requisite.iter().any(meets);
+    for rule in [rule!("CTRL-CREATE-109"), rule!("CTRL-CREATE-106"), rule!("CTRL-CREATE-042")] {
+        check(marks, rule, any, || {
+            (
+                "the volume is accessible from none of the requisite topologies".into(),
+                format!("{requisite:?}"),
+                actual(),
+            )
+        });
+    }
+    let from_requisite =
+        topology.iter().all(|have| requisite.iter().any(|wanted| is_compatible(&wanted.segments, &have.segments)));
+    let distinct = topology.iter().enumerate().all(|(at, have)| !topology[..at].contains(have));
+    if topology.len() < requisite.len() {
+        check(marks, rule!("CTRL-CREATE-114"), from_requisite && distinct, || {
+            ("topologies outside requisite, or one twice".into(), format!("some of {requisite:?}"), actual())
+        });
+    } else if topology.len() == requisite.len() {
+        check(marks, rule!("CTRL-CREATE-112"), requisite.iter().all(meets), || {
+            ("not all requisite topologies are served".into(), format!("{requisite:?}"), actual())
+        });
+    } else {
+        check(marks, rule!("CTRL-CREATE-117"), requisite.iter().all(meets), || {
+            ("not all requisite topologies are among those served".into(), format!("{requisite:?}"), actual())
+        });
+    }
+    let usable = preferred.iter().filter(|wanted| requisite.contains(wanted)).collect::<Vec<_>>();
+    if let [first, ..] = &*usable
+        && topology.len() == 1
+    {
+        for rule in [rule!("CTRL-CREATE-126"), rule!("CTRL-CREATE-121")] {
+            advise(marks, rule, meets(first), || {
+                ("the first preferred topology was passed over".into(), format!("{first:?}"), actual())
+            });
+        }
+    }
+}
+
+/// Whether two topologies agree in each key that both have; keys compare without regard to case (line 1243).
+pub(crate) fn is_compatible(wanted: &BTreeMap<String, String>, have: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| have.iter().all(|(other, found)| !other.eq_ignore_ascii_case(key) || found == value))
+}

@@ -1,0 +1,77 @@
+//! DeleteVolume: what may be answered.
+
+use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound};
+
+use super::{
+    fields,
+    state::{Existence, Volume},
+};
+use crate::{
+    csi::v1,
+    oracle::{
+        operation::Operation,
+        ruling::{Expectation, Problem},
+        world::World,
+    },
+    rule,
+};
+
+/// What may be answered to DeleteVolume.
+pub(super) fn expect(
+    world: &World<'_>,
+    state: &Volume,
+    operation: &Operation<'_>,
+    request: &v1::DeleteVolumeRequest,
+) -> Expectation {
+    let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
+    if world.has("Controller.CREATE_DELETE_VOLUME") {
+        expectation.served.push(rule!("CTRL-DELETE-001"));
+    } else {
+        super::unimplemented(&mut expectation, "CREATE_DELETE_VOLUME");
+    }
+    let id = &request.volume_id;
+    expectation.problem_if(id.is_empty(), || fields::missing(rule!("CTRL-DELETE-012"), "volume_id"));
+    match state.existence_of(id) {
+        Existence::Absent if id.is_empty() => {}
+        Existence::Absent if operation.invented(id) => {
+            // A made-up id may look malformed to the plugin; OK is what the rule wants all the same.
+            expectation.problems.push(
+                Problem::new(rule!("CTRL-DELETE-003"), "a malformed id was refused instead of taken as absent", &[])
+                    .warn_on(&[InvalidArgument])
+                    .ok_allowed(),
+            );
+            expectation.must_succeed.push(rule!("CTRL-DELETE-003"));
+        }
+        Existence::Absent => {
+            expectation.must_succeed.push(rule!("CTRL-DELETE-003"));
+            if state.dead_ids.contains(id) {
+                expectation.must_succeed.extend([rule!("CTRL-DELETE-002"), rule!("GEN-TIME-005")]);
+            }
+        }
+        Existence::Present => present(world, &mut expectation, state, operation),
+        Existence::Unknown => {}
+    }
+    expectation
+}
+
+fn present(world: &World<'_>, expectation: &mut Expectation, state: &Volume, operation: &Operation<'_>) {
+    expectation.problem_if(state.is_in_use(), || {
+        Problem::new(rule!("CTRL-DELETE-017"), "the volume is in use", &[FailedPrecondition])
+            .also(&[rule!("CTRL-DELETE-015")])
+            .ok_warns()
+    });
+    let snapshots = world.around(operation).snapshots;
+    expectation.problem_if(snapshots != Existence::Absent, || {
+        Problem::new(rule!("CTRL-DELETE-010"), "the volume has snapshots", &[FailedPrecondition])
+            .also(&[rule!("CTRL-DELETE-018")])
+            .ok_allowed()
+    });
+    expectation.untrue.push((NotFound, rule!("CTRL-DELETE-015"), "the volume exists"));
+    if !state.foreign {
+        expectation.untrue.push((
+            FailedPrecondition,
+            rule!("CTRL-DELETE-015"),
+            "the volume is neither attached, staged or published, nor has it snapshots",
+        ));
+    }
+}

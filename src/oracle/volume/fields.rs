@@ -1,0 +1,102 @@
+//! What is wrong with the fields of a request, whatever the state of the world.
+
+use tonic::Code::{InvalidArgument, NotFound, OutOfRange};
+
+use crate::{
+    csi::v1::{self, volume_content_source::Type as SourceType},
+    oracle::{
+        capability::{Access, Capability},
+        ruling::{Expectation, Problem},
+    },
+    rule,
+    spec::RuleId,
+};
+
+/// A REQUIRED field that is not there: INVALID_ARGUMENT by the general error table (specification line 506).
+pub(crate) fn missing(rule: RuleId, field: &str) -> Problem {
+    Problem::new(rule, format!("the required field {field} is missing"), &[InvalidArgument]).also(&[
+        rule!("GEN-ERR-006"),
+        rule!("GEN-REQ-001"),
+        rule!("GEN-ERR-005"),
+    ])
+}
+
+/// What is wrong with one capability of a request; `lacking` is the rule on the field as a whole.
+pub(crate) fn capability(expectation: &mut Expectation, lacking: RuleId, given: Option<&v1::VolumeCapability>) {
+    let Some(given) = given else {
+        expectation.problems.push(missing(lacking, "volume_capability"));
+        return;
+    };
+    let capability = Capability::from(given);
+    expectation.problem_if(capability.access == Access::Unset, || {
+        missing(rule!("CTRL-CREATE-074"), "volume_capability.access_type").also(&[rule!("GEN-ERR-009")])
+    });
+    expectation.problem_if(capability.mode == -1, || {
+        missing(rule!("CTRL-CREATE-075"), "volume_capability.access_mode").also(&[rule!("GEN-ERR-009")])
+    });
+    expectation.problem_if(capability.mode == 0, || {
+        missing(rule!("CTRL-CREATE-073"), "volume_capability.access_mode.mode").also(&[rule!("GEN-ERR-009")])
+    });
+}
+
+/// What is wrong with a list of capabilities.
+pub(crate) fn capabilities(expectation: &mut Expectation, lacking: RuleId, given: &[v1::VolumeCapability]) {
+    expectation.problem_if(given.is_empty(), || missing(lacking, "volume_capabilities").also(&[rule!("GEN-REQ-003")]));
+    for one in given {
+        capability(expectation, lacking, Some(one));
+    }
+}
+
+/// What is wrong with a capacity range in itself.
+pub(crate) fn capacity_range(expectation: &mut Expectation, not_allowed: RuleId, range: &v1::CapacityRange) {
+    let (required, limit) = (range.required_bytes, range.limit_bytes);
+    expectation.problem_if(required == 0 && limit == 0, || {
+        Problem::new(rule!("CTRL-CREATE-077"), "capacity_range sets neither of its fields", &[InvalidArgument])
+            .or(&[OutOfRange])
+            .ok_warns()
+    });
+    expectation.problem_if(required < 0, || {
+        Problem::new(rule!("CTRL-CREATE-080"), "required_bytes is negative", &[InvalidArgument])
+            .also(&[rule!("GEN-ERR-009")])
+            .or(&[OutOfRange])
+    });
+    expectation.problem_if(limit < 0, || {
+        Problem::new(rule!("CTRL-CREATE-083"), "limit_bytes is negative", &[InvalidArgument])
+            .also(&[rule!("GEN-ERR-009")])
+            .or(&[OutOfRange])
+    });
+    expectation.problem_if(limit > 0 && required > limit, || {
+        Problem::new(not_allowed, "required_bytes exceeds limit_bytes", &[OutOfRange]).or(&[InvalidArgument])
+    });
+}
+
+/// What is wrong with the content source in itself.
+pub(crate) fn content_source(expectation: &mut Expectation, source: &v1::VolumeContentSource) {
+    match &source.r#type {
+        None => expectation.problems.push(missing(rule!("CTRL-CREATE-051"), "volume_content_source.type")),
+        Some(SourceType::Snapshot(snapshot)) => expectation.problem_if(snapshot.snapshot_id.is_empty(), || {
+            missing(rule!("CTRL-CREATE-052"), "volume_content_source.snapshot.snapshot_id").warn_on(&[NotFound])
+        }),
+        Some(SourceType::Volume(volume)) => expectation.problem_if(volume.volume_id.is_empty(), || {
+            missing(rule!("CTRL-CREATE-054"), "volume_content_source.volume.volume_id").warn_on(&[NotFound])
+        }),
+    }
+}
+
+/// A path that is not absolute: legitimately INVALID_ARGUMENT, whatever else was wanted (specification line 507).
+pub(crate) fn path(expectation: &mut Expectation, field: &str, path: &str) {
+    expectation.problem_if(!path.is_empty() && !path.starts_with('/'), || {
+        Problem::new(rule!("GEN-ERR-009"), format!("{field} is a relative path"), &[InvalidArgument])
+            .or(&[NotFound])
+            .ok_allowed()
+    });
+}
+
+/// Strings over the general limit may be refused, and need not be (specification line 470).
+pub(crate) fn oversized(expectation: &mut Expectation, field: &str, text: &str) {
+    expectation.problem_if(text.len() > 128, || {
+        Problem::new(rule!("GEN-ERR-009"), format!("{field} is longer than 128 bytes"), &[InvalidArgument])
+            .or(&[NotFound, OutOfRange])
+            .ok_allowed()
+    });
+}

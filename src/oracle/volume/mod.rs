@@ -1,0 +1,23 @@
+//! Volumes: their lives at the controller, and where they are attached, staged and published.
+//!
+//! Each file holds the tables of a group of RPCs: what may be answered in a state, and which state follows.
+
+mod attach;
+mod create;
+mod delete;
+mod fields;
+mod inspect;
+mod measure;
+mod observe;
+mod paths;
+mod publish;
+mod rules;
+mod stage;
+mod state;
+
+pub(crate) use create::is_compatible;
+pub(crate) use fields::{missing, oversized};
+pub(crate) use inspect::description_marks;
+pub(crate) use observe::look;
+pub(crate) use rules::{apply, exists, unimplemented};
+pub(crate) use state::{Existence, Volume};

@@ -1,0 +1,78 @@
+//! What one object's judgement may know of the world around it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    knowledge::Knowledge,
+    operation::{Operation, Operations},
+    volume::Existence,
+};
+use crate::history::CallId;
+
+/// Read-only surroundings of a judgement.
+#[derive(Debug)]
+pub(crate) struct World<'h> {
+    /// The plugin.
+    pub(crate) knowledge: Knowledge,
+    /// All calls.
+    pub(crate) operations: Operations<'h>,
+    /// What held around a call while it ran.
+    pub(crate) surroundings: BTreeMap<CallId, Surroundings>,
+}
+
+/// What held of other objects from the start of a call to its end; what changed meanwhile is unknown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Surroundings {
+    /// The snapshot or volume that a create takes its content from.
+    pub(crate) source: Source,
+    /// Whether the volume has snapshots.
+    pub(crate) snapshots: Existence,
+    /// Volumes restored from the snapshot.
+    pub(crate) restored: Existence,
+    /// How many volumes are certainly attached to the node of the request.
+    pub(crate) attached: usize,
+}
+
+/// The source of a volume or snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Source {
+    /// Whether it exists.
+    pub(crate) existence: Existence,
+    /// Its size in bytes, 0 when unknown.
+    pub(crate) size: i64,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let source = Source { existence: Existence::Unknown, size: 0 };
+        Self { source, snapshots: Existence::Unknown, restored: Existence::Unknown, attached: 0 }
+    }
+}
+
+impl Surroundings {
+    /// What held both then and now.
+    pub(crate) fn and(&self, later: &Self) -> Self {
+        let both = |a: Existence, b: Existence| if a == b { a } else { Existence::Unknown };
+        Self {
+            source: Source {
+                existence: both(self.source.existence, later.source.existence),
+                size: if self.source.size == later.source.size { self.source.size } else { 0 },
+            },
+            snapshots: both(self.snapshots, later.snapshots),
+            restored: both(self.restored, later.restored),
+            attached: self.attached.min(later.attached),
+        }
+    }
+}
+
+impl<'h> World<'h> {
+    /// What held around the call.
+    pub(crate) fn around(&self, operation: &Operation<'_>) -> Surroundings {
+        self.surroundings.get(&operation.call.id).cloned().unwrap_or_default()
+    }
+
+    /// Whether the plugin advertises the capability.
+    pub(crate) fn has(&self, capability: &str) -> bool {
+        self.knowledge.has(capability)
+    }
+}

@@ -1,0 +1,16 @@
+//! The reference driver through its own services: idempotency, capabilities, paging, crashes, secrets.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod attachments;
+mod capabilities;
+mod crash;
+mod identity;
+mod kill;
+mod node;
+mod paging;
+mod process;
+mod secrets;
+mod snapshots;
+mod volumes;
+mod world;
