@@ -115,7 +115,22 @@ pub(super) async fn discover(bench: &Bench) -> Result<Facts, Stopped> {
         }
         ask_for(bench, all, &mut facts).await?;
     }
+    if facts.unsupported.is_empty() && facts.supported.iter().any(|it| access_type(it) == Some(AccessType::Mount)) {
+        look_for_a_refusal(bench, &mut facts).await?;
+    }
     Ok(facts)
+}
+
+/// A driver that takes every type and mode may still refuse a file system that does not exist.
+async fn look_for_a_refusal(bench: &Bench, facts: &mut Facts) -> Result<(), Stopped> {
+    let volume = bench.volume().await?;
+    let impossible = capability(AccessType::Mount, Mode::SingleNodeWriter, "csi-certify-fs");
+    match bench.ask(bench.validate(&volume, vec![impossible.clone()])).await {
+        Ok(reply) if reply.confirmed.is_some() => {}
+        Ok(_) | Err(Answer::Status { code: 3, .. }) => facts.unsupported.push(impossible),
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// Makes a volume of that access type and validates every mode on it.
