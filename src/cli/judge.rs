@@ -13,7 +13,7 @@ use crate::history::History;
 
 /// What `csi-certify judge` is asked.
 #[derive(Args, Clone, Debug)]
-pub struct JudgeArguments {
+pub(super) struct JudgeArguments {
     /// Histories, as run --history writes them; each is judged by itself
     #[arg(required = true)]
     histories: Vec<PathBuf>,
@@ -29,7 +29,7 @@ pub struct JudgeArguments {
 /// # Errors
 ///
 /// When a file cannot be read or written.
-pub fn run(arguments: &JudgeArguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let options = DriverOptions { profile: arguments.profile.clone(), ..DriverOptions::default() };
     let known = accepted(&options.profile()?.known_failures);
     let mut gravest = Exit::Conformant;

@@ -11,7 +11,7 @@ use crate::{history::Phase, suite::Progress};
 
 /// Tells a person how a run goes on.
 #[derive(Debug)]
-pub struct Bar {
+pub(super) struct Bar {
     bar: Option<ProgressBar>,
     planned: AtomicUsize,
     ended: AtomicUsize,
@@ -19,7 +19,7 @@ pub struct Bar {
 
 impl Bar {
     /// A bar if standard error is a terminal.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
@@ -31,7 +31,7 @@ impl Bar {
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

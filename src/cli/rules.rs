@@ -12,7 +12,7 @@ use crate::{
 
 /// What `csi-certify rules` is asked.
 #[derive(Args, Clone, Debug)]
-pub struct RulesArguments {
+pub(super) struct RulesArguments {
     /// Show how many rules the scenarios aim at, by service
     #[arg(long)]
     coverage: bool,
@@ -22,7 +22,7 @@ pub struct RulesArguments {
 }
 
 /// Prints the catalogue or its coverage.
-pub fn run(arguments: &RulesArguments) -> Exit {
+pub(super) fn run(arguments: &RulesArguments) -> Exit {
     let aimed_at: BTreeSet<RuleId> = suite::scenarios().flat_map(|scenario| scenario.rules).copied().collect();
     if arguments.coverage {
         coverage(&aimed_at);

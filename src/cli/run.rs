@@ -24,7 +24,7 @@ use crate::{
 
 /// What `csi-certify run` is asked.
 #[derive(Args, Clone, Debug)]
-pub struct RunArguments {
+pub(super) struct RunArguments {
     #[command(flatten)]
     driver: DriverOptions,
     /// What to write.
@@ -49,7 +49,7 @@ pub struct RunArguments {
 
 /// Which reports to write.
 #[derive(Args, Clone, Debug, Default)]
-pub struct ReportOptions {
+pub(super) struct ReportOptions {
     /// Write the certificate as JSON
     #[arg(long, value_name = "F")]
     json: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub struct ReportOptions {
 
 /// What standard output gets.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// A report for people.
     #[default]
     Text,
@@ -79,7 +79,7 @@ pub enum Format {
 /// # Errors
 ///
 /// When the options are wrong, no driver answers, or a report cannot be written.
-pub async fn run(arguments: RunArguments) -> Result<Exit, Failure> {
+pub(super) async fn run(arguments: RunArguments) -> Result<Exit, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     // Files that cannot be written are said before anything is done to the driver.
     let connected = arguments.driver.connect().await?;
@@ -142,7 +142,11 @@ pub async fn run(arguments: RunArguments) -> Result<Exit, Failure> {
 /// # Errors
 ///
 /// When a report cannot be written.
-pub fn conclude(history: &History, circumstances: Circumstances, reports: &ReportOptions) -> Result<Exit, Failure> {
+pub(super) fn conclude(
+    history: &History,
+    circumstances: Circumstances,
+    reports: &ReportOptions,
+) -> Result<Exit, Failure> {
     let certificate = Certificate::new(history, &judge(history), circumstances);
     let json = certificate.to_json().map_err(Failure::ours)?;
     if let Some(path) = &reports.json {
@@ -167,7 +171,7 @@ pub fn conclude(history: &History, circumstances: Circumstances, reports: &Repor
 }
 
 /// Circumstances of a history whose run is not at hand.
-pub fn without_circumstances(accepted: Vec<(String, String)>) -> Circumstances {
+pub(super) fn without_circumstances(accepted: Vec<(String, String)>) -> Circumstances {
     Circumstances {
         accepted,
         stopped: BTreeMap::new(),

@@ -15,7 +15,7 @@ use crate::sut::{Driver, Endpoint, KnownFailure, Lane, Profile, Start, Target};
 
 /// Which driver, and how to deal with it.
 #[derive(Args, Clone, Debug, Default)]
-pub struct DriverOptions {
+pub(super) struct DriverOptions {
     /// The driver's endpoint: unix:///path, /path, unix-abstract:name, dns:///host:port or host:port.
     /// Without any endpoint the built-in reference driver is certified
     #[arg(long, env = "CSI_ENDPOINT", value_name = "URI")]
@@ -51,7 +51,7 @@ pub struct DriverOptions {
 
 /// Whether the node's file system is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum NodeFsOption {
+pub(super) enum NodeFsOption {
     /// Where this process may, and the node is this machine.
     Auto,
     /// Never.
@@ -60,7 +60,7 @@ pub enum NodeFsOption {
 
 /// What serves the mount pods of the built-in driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum BuiltInRuntime {
+pub(super) enum BuiltInRuntime {
     /// Simulated; nothing is really mounted.
     Memory,
     /// A FUSE process for each pod.
@@ -69,7 +69,7 @@ pub enum BuiltInRuntime {
 
 impl BuiltInRuntime {
     /// The real one where this machine lets us.
-    pub fn of_this_machine() -> Self {
+    pub(super) fn of_this_machine() -> Self {
         if fuse_is_here() { Self::Process } else { Self::Memory }
     }
 
@@ -83,7 +83,7 @@ impl BuiltInRuntime {
 
 /// A driver that is ready to be called, with all that belongs to it.
 #[derive(Debug)]
-pub struct Connected {
+pub(super) struct Connected {
     /// The driver.
     pub driver: Driver,
     /// Its particulars.
@@ -100,7 +100,7 @@ impl DriverOptions {
     /// # Errors
     ///
     /// When a file cannot be read or understood.
-    pub fn profile(&self) -> Result<Profile, Failure> {
+    pub(super) fn profile(&self) -> Result<Profile, Failure> {
         let today = today();
         let mut profile = match &self.profile {
             Some(path) => Profile::read(path, &today).map_err(Failure::usage)?,
@@ -126,7 +126,7 @@ impl DriverOptions {
     /// # Errors
     ///
     /// When the options contradict each other, or no driver answers in time.
-    pub async fn connect(&self) -> Result<Connected, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connected, Failure> {
         let mut profile = self.profile()?;
         let patience = Duration::from_secs(self.connect_timeout.max(1));
         let apart = self.controller_endpoint.is_some() || self.node_endpoint.is_some();
@@ -190,8 +190,19 @@ impl DriverOptions {
                 "node-b".into(),
             ],
             environment: BTreeMap::new(),
+            // Simulated mounts die with the process.
+            restartable: runtime == BuiltInRuntime::Process,
         });
         profile.other_nodes = vec!["node-b".into()];
+        let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        if profile.parameters.is_empty() {
+            profile.parameters = one("directoryMode", "0755");
+            profile.incompatible_parameters = one("directoryMode", "0700");
+        }
+        if profile.mutable_parameters.is_empty() {
+            profile.mutable_parameters = one("iops", "500").into_iter().chain(one("tier", "standard")).collect();
+            profile.modified_parameters = one("iops", "900");
+        }
         if runtime == BuiltInRuntime::Memory {
             // Its mounts are simulated: there is nothing to look at.
             profile.node_fs = crate::sut::NodeFsMode::Off;
@@ -202,7 +213,7 @@ impl DriverOptions {
 }
 
 /// Breaches that a profile accepts, as pattern and reason.
-pub fn accepted(known: &[KnownFailure]) -> Vec<(String, String)> {
+pub(super) fn accepted(known: &[KnownFailure]) -> Vec<(String, String)> {
     let reason = |one: &KnownFailure| match &one.link {
         Some(link) => format!("{} ({link})", one.reason),
         None => one.reason.clone(),
@@ -211,7 +222,7 @@ pub fn accepted(known: &[KnownFailure]) -> Vec<(String, String)> {
 }
 
 /// The moment, RFC 3339 in UTC.
-pub fn now() -> String {
+pub(super) fn now() -> String {
     let seconds = prost_types::Timestamp::from(SystemTime::now()).seconds;
     prost_types::Timestamp { seconds, nanos: 0 }.to_string()
 }

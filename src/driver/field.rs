@@ -42,8 +42,15 @@ pub(super) fn node_id(text: &str) -> Result<(), Refusal> {
 /// A required absolute path (specification lines 2349–2352).
 pub(super) fn path(field: &'static str, text: &str) -> Result<TargetPath, Refusal> {
     required(field, text, LONGEST_PATH)?;
-    text.parse()
-        .map_err(|problem| Refusal::invalid(field, format!("is {problem:?}: give an absolute path ({problem})")))
+    text.parse().map_err(|problem| {
+        Refusal::invalid(field, format!("is refused ({problem}): give an absolute path without `.` and `..`"))
+    })
+}
+
+/// The required path of a volume that is looked for. `None` for a text that can be no such path: no volume is there.
+pub(super) fn volume_path(text: &str) -> Result<Option<TargetPath>, Refusal> {
+    required("volume_path", text, LONGEST_PATH)?;
+    Ok(text.parse().ok())
 }
 
 /// An optional absolute path.

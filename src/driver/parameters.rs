@@ -92,6 +92,15 @@ pub fn snapshot_parameters(parameters: &BTreeMap<String, String>) -> Result<(), 
     Err(Refusal::invalid("parameters", "has an unknown key: snapshots take no parameters"))
 }
 
+/// What selects the mount pod that serves a volume: one tier does not share a pod with another.
+pub fn pod_settings(properties: &Properties) -> BTreeMap<String, String> {
+    let tier = match properties.tier {
+        Tier::Standard => "standard",
+        Tier::Fast => "fast",
+    };
+    BTreeMap::from([(TIER.to_owned(), tier.to_owned())])
+}
+
 /// The volume context of a volume; it never changes (specification line 1043), so only what is fixed is in it.
 pub fn volume_context(properties: &Properties) -> BTreeMap<String, String> {
     BTreeMap::from([(DIRECTORY_MODE.to_owned(), format!("{:04o}", properties.directory_mode))])

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use crate::mountpod::{PublishError, UnpublishError};
+use crate::mountpod::{PublishError, UnpublishError, VolumeId};
 
 /// A refusal: each variant stands for one row of the specification's error tables. The texts are for people and never
 /// hold a secret, a mount flag or a parameter value.
@@ -30,6 +30,14 @@ pub enum Refusal {
         kind: &'static str,
         /// Its id.
         id: String,
+    },
+    /// The volume exists, but not at that path (specification line 2715).
+    #[error("volume {volume} is not at {path:?}: give a path where it is staged or published")]
+    NotAtPath {
+        /// The volume.
+        volume: VolumeId,
+        /// The path of the request.
+        path: String,
     },
     /// It exists already, but differs from what is asked for.
     #[error("{0}")]
@@ -93,7 +101,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Invalid { .. } => Code::InvalidArgument,
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::NotAtPath { .. } => Code::NotFound,
             Self::AlreadyExists(_) => Code::AlreadyExists,
             Self::FailedPrecondition(_) => Code::FailedPrecondition,
             Self::OutOfRange(_) => Code::OutOfRange,

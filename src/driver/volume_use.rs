@@ -120,11 +120,6 @@ impl VolumeUse {
     pub(super) fn mount_group(&self) -> Option<u32> {
         self.mount_group.parse().ok()
     }
-
-    /// The mount flags, all of them known ones once [`Self::supported_by`] has agreed.
-    pub(super) fn mount_flags(&self) -> &[String] {
-        &self.mount_flags
-    }
 }
 
 /// The access types that a list of uses needs.
@@ -162,7 +157,7 @@ fn digest(flags: &[String]) -> String {
 
 /// What a volume is served as: a FUSE mount, whatever its content lies on.
 const FILE_SYSTEM_TYPES: [&str; 2] = ["", "fuse"];
-/// Flags of a mount that mean the same for every file system.
-const MOUNT_FLAGS: [&str; 8] = ["ro", "rw", "nodev", "nosuid", "noexec", "noatime", "nodiratime", "relatime"];
+/// What can be promised: every mount of a mount pod is `nodev`, `nosuid` and `noatime` anyhow, and read-only on demand.
+const MOUNT_FLAGS: [&str; 5] = ["ro", "rw", "nodev", "nosuid", "noatime"];
 /// Specification line 932.
 const MOST_FLAG_BYTES: usize = 4096;

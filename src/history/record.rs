@@ -169,7 +169,10 @@ fn strings(message: &DynamicMessage) -> Vec<String> {
             Value::String(text) => found.push(text.clone()),
             Value::Message(message) => found.extend(strings(message)),
             Value::List(values) => values.iter().for_each(|value| walk(value, found)),
-            Value::Map(entries) => entries.values().for_each(|value| walk(value, found)),
+            Value::Map(entries) => entries.iter().for_each(|(key, value)| {
+                found.extend(key.as_str().map(str::to_owned));
+                walk(value, found);
+            }),
             _ => {}
         }
     }

@@ -38,6 +38,8 @@ enum Origin {
 struct Target {
     volume: String,
     read_only: bool,
+    /// The volume is attached read-only.
+    attached_read_only: bool,
     block: bool,
     group: String,
     asked: i64,
@@ -59,6 +61,8 @@ pub(super) struct Contents {
     expanded: HashMap<String, (i64, bool)>,
     /// By volume id: the snapshot that it was made from.
     restored_from: HashMap<String, String>,
+    /// Volumes that are attached read-only.
+    attached_read_only: BTreeSet<String>,
     /// Volumes that were unpublished somewhere.
     unpublished: BTreeSet<String>,
 }
@@ -119,12 +123,20 @@ impl Contents {
             (Request::ControllerExpandVolume(request), Reply::ControllerExpandVolume(reply)) => {
                 self.expanded.insert(request.volume_id.clone(), (reply.capacity_bytes, reply.node_expansion_required));
             }
+            (Request::ControllerPublishVolume(request), _) => {
+                if request.readonly {
+                    self.attached_read_only.insert(request.volume_id.clone());
+                } else {
+                    self.attached_read_only.remove(&request.volume_id);
+                }
+            }
             (Request::NodePublishVolume(request), _) => {
                 let capability = request.volume_capability.as_ref().map(super::capability::Capability::from);
                 let Some(capability) = capability else { return };
                 let target = Target {
                     volume: request.volume_id.clone(),
                     read_only: request.readonly || capability.is_reader_only(),
+                    attached_read_only: self.attached_read_only.contains(&request.volume_id),
                     block: capability.access == super::capability::Access::Block,
                     group: capability.mount.2.clone(),
                     asked: self.larger.get(&request.volume_id).copied().unwrap_or(0),
@@ -172,8 +184,8 @@ impl Contents {
 
     fn written(&mut self, place: (&String, &String), name: &str, content: &str, error: &str, marks: &mut Vec<Mark>) {
         let Some(target) = self.targets.get(&(place.0.clone(), place.1.clone())) else { return };
-        if target.read_only {
-            let rule = rule!("NODE-PUBLISH-059");
+        if target.read_only || target.attached_read_only {
+            let rule = if target.read_only { rule!("NODE-PUBLISH-059") } else { rule!("CTRL-PUBLISH-014") };
             let refused = !error.is_empty();
             let broken = || ("a read-only target took a write".into(), "EROFS".into(), "the write went through".into());
             // A bind-mounted device node often ignores the flag, but the rule makes no exception.

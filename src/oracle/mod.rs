@@ -11,6 +11,8 @@
 mod around;
 mod capability;
 mod configurations;
+#[cfg(test)]
+mod configurations_tests;
 mod content;
 mod judge;
 mod judgement;

@@ -19,6 +19,8 @@ pub(crate) struct Operation<'h> {
     pub(crate) started: usize,
     /// The position of the event that ended it.
     pub(crate) ended: usize,
+    /// How long its client waited, in microseconds.
+    pub(crate) waited: u64,
 }
 
 impl<'h> Operation<'h> {
@@ -64,6 +66,8 @@ impl<'h> Operations<'h> {
                         outcome: None,
                         started: position,
                         ended: usize::MAX,
+                        // Its beginning, until the end is seen.
+                        waited: event.at,
                     });
                 }
                 EventKind::Return { call, outcome } => {
@@ -72,6 +76,7 @@ impl<'h> Operations<'h> {
                     {
                         operation.outcome = Some(outcome);
                         operation.ended = position;
+                        operation.waited = event.at.saturating_sub(operation.waited);
                     }
                 }
                 _ => {}

@@ -13,6 +13,9 @@ use crate::{
     spec::Service,
 };
 
+/// A client that gives up sooner, in microseconds, does so on purpose.
+const PATIENT: u64 = 4_000_000;
+
 /// Judges a status by itself (specification lines 499–516).
 pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, status: &Status) -> Vec<Mark> {
     let mut marks = vec![Mark::Held(rule!("GEN-ERR-001")), Mark::Held(rule!("GEN-OVER-001"))];
@@ -85,7 +88,7 @@ pub(super) fn unanswered(operation: &Operation<'_>, outcome: &Outcome, cut: bool
         Outcome::Lost(Lost::Connection) if !cut => {
             vec![Mark::Broken(strike(format!("the connection broke during {rpc}"), "no status"))]
         }
-        Outcome::Lost(Lost::Deadline) => {
+        Outcome::Lost(Lost::Deadline) if operation.waited >= PATIENT => {
             let prompt = rpc.service() == Service::Identity || super::knowledge::tells_capabilities(rpc);
             let strike = strike(
                 format!("{rpc} was not answered by the deadline of the client; a longer one can be set in a profile"),

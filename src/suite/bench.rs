@@ -27,6 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// After so many deadlines in a row an RPC counts as hung, and is waited for no longer than [`SHORT_PATIENCE`].
 const HUNG: u32 = 2;
 
+/// A key of parameters that no driver knows.
+pub(super) const MADE_UP_KEY: &str = "csi-certify-unknown";
+
 /// How long an RPC that counts as hung is waited for.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -11,8 +11,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bench, Facts, Ledger, Mode, Options, Outcome, Progress, Scenario, Stopped, bench::Run, bench::hash, greeting,
-    node_use::remove_empty, scenarios,
+    Bench, Facts, Ledger, Mode, Options, Outcome, Progress, Scenario, Stopped,
+    bench::{MADE_UP_KEY, Run, hash},
+    controller::list_volumes::BOGUS_TOKENS,
+    greeting,
+    node_use::remove_empty,
+    scenarios,
 };
 use crate::{
     history::{Phase, Recorder},
@@ -36,6 +40,9 @@ pub async fn run(
     recorder.learn(&options.profile.secrets);
     for secrets in options.profile.secrets_by_rpc.values() {
         recorder.learn(secrets);
+    }
+    for made_up in [MADE_UP_KEY].into_iter().chain(BOGUS_TOKENS) {
+        recorder.invent(made_up);
     }
     let run_id = options.run_id.clone().unwrap_or_else(|| run_id(options.seed));
     let base = options.profile.directory.clone().unwrap_or_else(std::env::temp_dir);

@@ -166,27 +166,9 @@ impl Bench {
 
     /// An id of the same shape that the driver never gave out: the last letters and digits are others.
     pub(super) fn made_up_id(&self, like: &str) -> String {
-        if like.is_empty() {
-            return format!("made-up-{}", self.name());
-        }
-        let mut left = 6;
-        let changed: Vec<char> = like
-            .chars()
-            .rev()
-            .map(|char| match char {
-                '0'..='9' if left > 0 => {
-                    left -= 1;
-                    char::from(b'0' + (char as u8 - b'0' + 7) % 10)
-                }
-                'a'..='f' if left > 0 => {
-                    left -= 1;
-                    char::from(b'a' + (char as u8 - b'a' + 3) % 6)
-                }
-                other => other,
-            })
-            .collect();
-        let made_up: String = changed.into_iter().rev().collect();
-        if left == 6 { format!("{made_up}-0") } else { made_up }
+        let id = if like.is_empty() { format!("made-up-{}", self.name()) } else { altered(like) };
+        self.run.recorder.invent(&id);
+        id
     }
 
     /// A request that validates capabilities of a volume.
@@ -329,4 +311,26 @@ pub(super) fn from_volume(id: &str) -> v1::volume_content_source::Type {
 /// A request that lists a page of volumes.
 pub(super) fn list_volumes(max_entries: i32, starting_token: &str) -> v1::ListVolumesRequest {
     v1::ListVolumesRequest { max_entries, starting_token: starting_token.to_owned() }
+}
+
+/// The text with its last letters and digits changed.
+fn altered(like: &str) -> String {
+    let mut left = 6;
+    let changed: Vec<char> = like
+        .chars()
+        .rev()
+        .map(|char| match char {
+            '0'..='9' if left > 0 => {
+                left -= 1;
+                char::from(b'0' + (char as u8 - b'0' + 7) % 10)
+            }
+            'a'..='f' if left > 0 => {
+                left -= 1;
+                char::from(b'a' + (char as u8 - b'a' + 3) % 6)
+            }
+            other => other,
+        })
+        .collect();
+    let made_up: String = changed.into_iter().rev().collect();
+    if left == 6 { format!("{made_up}-0") } else { made_up }
 }

@@ -77,6 +77,11 @@ impl Instance {
 
     /// Whether it can be killed and started again.
     pub fn is_restartable(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| start.restartable) || matches!(self.lane, Lane::InProcess(_))
+    }
+
+    /// Whether a new process can take the place of one that has ended.
+    fn can_start(&self) -> bool {
         self.start.is_some() || matches!(self.lane, Lane::InProcess(_))
     }
 
@@ -135,7 +140,7 @@ impl Instance {
     /// When it does not end, cannot be started, or does not answer in time.
     pub async fn restart(&self, recorder: &Recorder, signal: Signal) -> Result<(), BringUpError> {
         let mut process = self.process.lock().await;
-        if !self.is_restartable() {
+        if !self.can_start() {
             return Err(ProcessError::Unknown.into());
         }
         if let Some(process) = process.as_mut() {

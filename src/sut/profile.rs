@@ -71,7 +71,7 @@ pub struct Profile {
 }
 
 /// How a driver is started; whoever can start it can restart it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Start {
     /// The program and its arguments; `{endpoint}` in them stands for the endpoint.
@@ -79,6 +79,14 @@ pub struct Start {
     /// Added to the environment; `CSI_ENDPOINT` is always there.
     #[serde(rename = "env")]
     pub environment: BTreeMap<String, String>,
+    /// Whether it may be killed and started again; not if its mounts are known to die with it.
+    pub restartable: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { command: Vec::new(), environment: BTreeMap::new(), restartable: true }
+    }
 }
 
 /// How a volume appears on a node.

@@ -194,7 +194,7 @@ async fn crash_everywhere(
     for operations in 0.. {
         assert!(operations < 200, "{name} has no end");
         for repeat_in_same_process in [false, true] {
-            let ground = Ground::new();
+            let ground = Ground::over_a_database();
             let prepared = prepare(&mut reborn(&ground)).await.unwrap();
             let at = format!("{name}, crash after {operations} operations, same process {repeat_in_same_process}");
 

@@ -192,12 +192,32 @@ async fn every_refusal_has_the_code_of_the_table() {
         ("", "/staging", Code::InvalidArgument),
         (volume.as_str(), "", Code::InvalidArgument),
         (&volume, "/elsewhere", Code::NotFound),
+        (&volume, "some/path", Code::NotFound),
         ("vol-unknown", "/staging", Code::NotFound),
         (&volume, "/staging", Code::Ok),
     ] {
         let answer = world.node.node_get_volume_stats(stats(volume, path)).await;
         assert_eq!(code(&answer), expected, "{volume:?} {path:?}");
     }
+}
+
+#[tokio::test]
+async fn staging_again_with_another_access_type_is_already_exists_either_way_round() {
+    let mut world = World::new();
+    let volume = world.create("a").await.volume_id;
+    let unstage = v1::NodeUnstageVolumeRequest { volume_id: volume.clone(), staging_target_path: "/staging".into() };
+    let (mount, block) = (mount(Mode::SingleNodeWriter), block(Mode::SingleNodeWriter));
+    for (first, second) in [(&mount, &block), (&block, &mount)] {
+        world.node.node_stage_volume(stage(&volume, first.clone())).await.unwrap();
+        let answer = world.node.node_stage_volume(stage(&volume, second.clone())).await;
+        assert_eq!(code(&answer), Code::AlreadyExists);
+        world.node.node_publish_volume(publish(&volume, "/target", first.clone())).await.unwrap();
+        assert_eq!(code(&world.node.node_get_volume_stats(stats(&volume, "/staging")).await), Code::Ok);
+        world.node.node_unpublish_volume(unpublish(&volume, "/target")).await.unwrap();
+        world.node.node_unstage_volume(unstage.clone()).await.unwrap();
+        assert_eq!(code(&world.node.node_get_volume_stats(stats(&volume, "/staging")).await), Code::NotFound);
+    }
+    world.delete(&volume).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use csi_certify::{
         clock::SystemClock,
         content::{Content, ContentDirectory, Durability},
         identifier::OrderedIdentifiers,
-        store::{Database, Store},
+        store::{Database, Memory, Store},
     },
     mountpod::{
         Deadline, MountPods, Publication, PublishError, Published, Role, TargetPath, UnpublishError, Usage, VolumeId,
@@ -49,9 +49,18 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        Self::over(Arc::new(Memory::default()))
+    }
+
+    /// Over the database that a driver has in production, though on no disk.
+    pub(crate) fn over_a_database() -> Self {
+        Self::over(Arc::new(Database::in_memory().unwrap()))
+    }
+
+    fn over(store: Arc<dyn Store>) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         Self {
-            store: Arc::new(Database::in_memory().unwrap()),
+            store,
             content: Arc::new(ContentDirectory::open(directory.path(), Durability::Relaxed).unwrap()),
             pods: Arc::default(),
             directory,

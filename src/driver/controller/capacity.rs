@@ -1,5 +1,7 @@
 //! GetCapacity (specification lines 1715–1790).
 
+use std::collections::BTreeMap;
+
 use super::ControllerService;
 use crate::{
     csi::v1,
@@ -10,7 +12,7 @@ impl ControllerService {
     /// What is left in the pools of the topologies that are asked for; nothing for a use that is not supported.
     pub(super) async fn capacity(&self, request: v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse, Refusal> {
         field::map("parameters", &request.parameters)?;
-        Properties::parse(&request.parameters, &std::collections::BTreeMap::new())?;
+        Properties::parse(&request.parameters, &BTreeMap::new())?;
         for capability in &request.volume_capabilities {
             let volume_use = VolumeUse::parse(Some(capability))?;
             if volume_use.supported_by(&self.state.capabilities).is_err() {

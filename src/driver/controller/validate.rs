@@ -1,5 +1,7 @@
 //! ValidateVolumeCapabilities (specification lines 1445–1527).
 
+use std::collections::BTreeMap;
+
 use super::ControllerService;
 use crate::{
     csi::v1::{self, validate_volume_capabilities_response::Confirmed},
@@ -52,7 +54,7 @@ impl ControllerService {
         if !parameters::is_own_context(&request.volume_context, &volume.created_with) {
             return Some("volume_context is not that of the volume".into());
         }
-        let no_parameters = std::collections::BTreeMap::new();
+        let no_parameters = BTreeMap::new();
         let created = Properties::parse(&request.parameters, &no_parameters);
         if !request.parameters.is_empty() && created != Ok(volume.created_with.clone()) {
             // Mutable values of the same keys won at creation, so only what cannot be changed has to agree.

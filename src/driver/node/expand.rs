@@ -17,7 +17,7 @@ impl NodeService {
         request: &v1::NodeExpandVolumeRequest,
     ) -> Result<v1::NodeExpandVolumeResponse, Refusal> {
         let id = field::volume_id("volume_id", &request.volume_id)?;
-        let path = field::path("volume_path", &request.volume_path)?;
+        let path = field::volume_path(&request.volume_path)?;
         field::optional_path("staging_target_path", &request.staging_target_path)?;
         let range = request.capacity_range.as_ref().map(SizeRange::parse).transpose()?;
         let volume_use = request.volume_capability.as_ref().map(|it| VolumeUse::parse(Some(it))).transpose()?;
@@ -27,9 +27,9 @@ impl NodeService {
             let supported = volume_use.supported_for(&volume, &self.state.capabilities);
             supported.map_err(|why| Refusal::invalid("volume_capability", why))?;
         }
-        if self.state.mount_pods.usage(&volume.id, &path).await?.is_none() {
-            return Err(Refusal::NotFound { kind: "volume at this path", id: path.to_string() });
-        }
+        let absent = || Refusal::NotAtPath { volume: volume.id.clone(), path: request.volume_path.clone() };
+        let path = path.ok_or_else(absent)?;
+        self.usage_at(&volume, &path).await?.ok_or_else(absent)?;
         let capacity = volume.capacity;
         match range {
             Some(range) if range.required > capacity => {

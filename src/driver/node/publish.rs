@@ -1,10 +1,10 @@
 //! NodePublishVolume and NodeUnpublishVolume (specification lines 2443–2616).
 
-use super::NodeService;
+use super::{NodeService, stage::device_in};
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type},
     driver::{Refusal, field, parameters, volume_use::VolumeUse},
-    mountpod::{Deadline, Fingerprint, Published, Role, TargetPath},
+    mountpod::{Deadline, Fingerprint, Published, Role, TargetPath, VolumeId},
 };
 
 impl NodeService {
@@ -25,7 +25,7 @@ impl NodeService {
         let read_only = request.readonly || parameters::is_read_only(&request.publish_context);
         if self.state.capabilities.node(Type::StageUnstageVolume) {
             let present = self.state.mount_pods.published(&volume.id).await?;
-            is_staged(&present, staging.as_ref(), &target, &volume_use.fingerprint(read_only))?;
+            is_staged(&present, &volume.id, staging.as_ref(), &target, &volume_use.fingerprint(read_only))?;
         }
         let publication = self.publication(&volume, &volume_use, target, Role::Target, read_only);
         self.state.mount_pods.publish(publication, deadline).await?;
@@ -52,6 +52,7 @@ impl NodeService {
 /// line 2569).
 fn is_staged(
     present: &[Published],
+    volume: &VolumeId,
     staging: Option<&TargetPath>,
     target: &TargetPath,
     asked: &Fingerprint,
@@ -62,7 +63,10 @@ fn is_staged(
             "staging_target_path is required with STAGE_UNSTAGE_VOLUME: stage the volume, then set it".into(),
         );
     };
-    let is_there = |reference: &&Published| reference.role == Role::Staging && reference.target == *staging;
+    let device = device_in(staging, volume);
+    let is_there = |reference: &&Published| {
+        reference.role == Role::Staging && (reference.target == *staging || reference.target == device)
+    };
     let Some(staged) = present.iter().find(is_there) else {
         return refuse(format!("the volume is not staged at {staging}: stage it there first"));
     };
@@ -103,17 +107,24 @@ mod tests {
 
     #[test]
     fn a_publish_needs_the_volume_staged_at_the_very_path() {
+        let volume: VolumeId = "vol-1".parse().unwrap();
         let target: TargetPath = "/target".parse().unwrap();
         let staging: TargetPath = "/staging".parse().unwrap();
         let mount = fingerprint(AccessType::Mount);
         let staged = [published("/staging", Role::Staging, AccessType::Mount)];
-        assert_eq!(is_staged(&staged, Some(&staging), &target, &mount), Ok(()));
-        assert!(is_staged(&staged, None, &target, &mount).is_err());
-        assert!(is_staged(&staged, Some(&"/elsewhere".parse().unwrap()), &target, &mount).is_err());
+        assert_eq!(is_staged(&staged, &volume, Some(&staging), &target, &mount), Ok(()));
+        assert!(is_staged(&staged, &volume, None, &target, &mount).is_err());
+        assert!(is_staged(&staged, &volume, Some(&"/elsewhere".parse().unwrap()), &target, &mount).is_err());
         assert!(
-            is_staged(&[published("/staging", Role::Target, AccessType::Mount)], Some(&staging), &target, &mount)
-                .is_err()
+            is_staged(
+                &[published("/staging", Role::Target, AccessType::Mount)],
+                &volume,
+                Some(&staging),
+                &target,
+                &mount
+            )
+            .is_err()
         );
-        assert!(is_staged(&staged, Some(&staging), &target, &fingerprint(AccessType::Block)).is_err());
+        assert!(is_staged(&staged, &volume, Some(&staging), &target, &fingerprint(AccessType::Block)).is_err());
     }
 }

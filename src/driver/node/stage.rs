@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::NodeService;
 use crate::{
     csi::v1,
-    driver::{Refusal, capability::Plugin, field, parameters, record::Volume, volume_use::VolumeUse},
-    mountpod::{Deadline, Publication, Role, TargetPath},
+    driver::{
+        Refusal, capability::Plugin, field, parameters, parameters::pod_settings, record::Volume, volume_use::VolumeUse,
+    },
+    mountpod::{AccessType, Deadline, Publication, Role, TargetPath, VolumeId},
 };
 
 impl NodeService {
@@ -24,6 +26,19 @@ impl NodeService {
         let (volume, _held) = self.hold(id, &request.volume_id)?;
         self.check_use(&volume, &volume_use, &request.volume_context)?;
         let read_only = parameters::is_read_only(&request.publish_context);
+        let device = device_in(&target, &volume.id);
+        let (target, other) = match volume_use.access_type {
+            AccessType::Mount => (target, device),
+            AccessType::Block => (device, target),
+        };
+        let present = self.state.mount_pods.published(&volume.id).await?;
+        if present.iter().any(|reference| reference.role == Role::Staging && reference.target == other) {
+            let path = &request.staging_target_path;
+            return Err(Refusal::AlreadyExists(format!(
+                "volume {} is staged at {path} with another access type: unstage it first",
+                volume.id
+            )));
+        }
         let publication = self.publication(&volume, &volume_use, target, Role::Staging, read_only);
         self.state.mount_pods.publish(publication, deadline).await?;
         Ok(v1::NodeStageVolumeResponse {})
@@ -40,6 +55,9 @@ impl NodeService {
         let target = field::path("staging_target_path", &request.staging_target_path)?;
         if let Some(id) = id {
             self.state.mount_pods.unpublish(&id, &target, Role::Staging, deadline).await?;
+            // How it was staged is not in the request. The device's file is ours, so it goes as a target's would.
+            let device = device_in(&target, &id);
+            self.state.mount_pods.unpublish(&id, &device, Role::Target, deadline).await?;
         }
         Ok(v1::NodeUnstageVolumeResponse {})
     }
@@ -74,10 +92,6 @@ impl NodeService {
         role: Role,
         read_only: bool,
     ) -> Publication {
-        let mut configuration = BTreeMap::new();
-        if !volume_use.mount_flags().is_empty() {
-            configuration.insert("mountFlags".to_owned(), volume_use.mount_flags().join(","));
-        }
         Publication {
             content: self.volumes.location(&volume.id, volume_use.access_type),
             volume: volume.id.clone(),
@@ -85,7 +99,14 @@ impl NodeService {
             role,
             fingerprint: volume_use.fingerprint(read_only),
             mount_group: volume_use.mount_group(),
-            configuration,
+            configuration: pod_settings(&volume.properties),
         }
     }
+}
+
+/// Where a block volume is within its staging path: that is a directory for every access type (specification line
+/// 2343), and a device needs a file.
+pub(super) fn device_in(staging: &TargetPath, id: &VolumeId) -> TargetPath {
+    let path = format!("{}/{id}", staging.as_str());
+    path.parse().expect("a target path with an id below it is a target path")
 }

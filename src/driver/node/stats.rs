@@ -1,6 +1,6 @@
 //! NodeGetVolumeStats (specification lines 2621–2715).
 
-use super::NodeService;
+use super::{NodeService, stage::device_in};
 use crate::{
     csi::v1::{self, node_service_capability::rpc::Type, volume_usage::Unit},
     driver::{Refusal, field, record::Volume, size::signed},
@@ -13,11 +13,13 @@ impl NodeService {
         request: &v1::NodeGetVolumeStatsRequest,
     ) -> Result<v1::NodeGetVolumeStatsResponse, Refusal> {
         let id = field::volume_id("volume_id", &request.volume_id)?;
-        let path = field::path("volume_path", &request.volume_path)?;
+        let path = field::volume_path(&request.volume_path)?;
         field::optional_path("staging_target_path", &request.staging_target_path)?;
         let volume = self.find(id, &request.volume_id)?;
+        let absent = || Refusal::NotAtPath { volume: volume.id.clone(), path: request.volume_path.clone() };
+        let path = path.ok_or_else(absent)?;
         let offered = &self.state.capabilities;
-        let usage = match self.state.mount_pods.usage(&volume.id, &path).await {
+        let usage = match self.usage_at(&volume, &path).await {
             // Published there, but not well enough to be measured: that is what a condition is for.
             Err(UnpublishError::Failed(why))
                 if offered.node(Type::VolumeCondition) && self.is_at(&volume, &path).await? =>
@@ -27,7 +29,7 @@ impl NodeService {
             }
             usage => usage?,
         };
-        let usage = usage.ok_or_else(|| Refusal::NotFound { kind: "volume at this path", id: path.to_string() })?;
+        let usage = usage.ok_or_else(absent)?;
         Ok(v1::NodeGetVolumeStatsResponse {
             usage: if offered.node(Type::GetVolumeStats) { self.usage(&volume, usage) } else { Vec::new() },
             volume_condition: if offered.node(Type::VolumeCondition) {
@@ -38,9 +40,19 @@ impl NodeService {
         })
     }
 
+    /// What the volume takes up at this path, which may be its staging path.
+    pub(super) async fn usage_at(&self, volume: &Volume, path: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
+        let pods = &self.state.mount_pods;
+        match pods.usage(&volume.id, path).await? {
+            None if volume.access.block => pods.usage(&volume.id, &device_in(path, &volume.id)).await,
+            usage => Ok(usage),
+        }
+    }
+
     async fn is_at(&self, volume: &Volume, path: &TargetPath) -> Result<bool, Refusal> {
         let published = self.state.mount_pods.published(&volume.id).await?;
-        Ok(published.iter().any(|reference| reference.target == *path))
+        let device = device_in(path, &volume.id);
+        Ok(published.iter().any(|reference| reference.target == *path || reference.target == device))
     }
 
     fn usage(&self, volume: &Volume, usage: Usage) -> Vec<v1::VolumeUsage> {

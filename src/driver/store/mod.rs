@@ -2,6 +2,10 @@
 
 mod change;
 mod database;
+mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use change::{Change, Store, StoreError};
 pub use database::Database;
+pub use memory::Memory;

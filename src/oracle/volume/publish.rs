@@ -237,7 +237,9 @@ fn same_target(
         return;
     }
     let other_capability = held.capability != *capability;
-    if held.read_only != request.readonly || held.capability.access != capability.access {
+    let effective = |flag: bool, capability: &Capability| flag || capability.is_reader_only();
+    let other_flag = effective(held.read_only, &held.capability) != effective(request.readonly, capability);
+    if other_flag || held.capability.access != capability.access {
         let problem = Problem::new(
             rule!("NODE-PUBLISH-069"),
             "the target holds the volume with another readonly flag or access type",

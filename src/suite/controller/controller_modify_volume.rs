@@ -6,7 +6,7 @@ use super::CREATE_DELETE_VOLUME;
 use crate::{
     csi::v1::{ControllerModifyVolumeRequest, ValidateVolumeCapabilitiesRequest},
     spec::Rpc,
-    suite::{Bench, Stopped, scenario::scenarios, volumes::Volume},
+    suite::{Bench, Stopped, bench::MADE_UP_KEY, scenario::scenarios, volumes::Volume},
 };
 
 const MODIFY_VOLUME: &str = "Controller.MODIFY_VOLUME";
@@ -43,7 +43,7 @@ fn valid(bench: &Bench) -> Result<BTreeMap<String, String>, Stopped> {
 }
 
 fn unknown() -> BTreeMap<String, String> {
-    BTreeMap::from([("csi-certify-unknown".to_owned(), "x".to_owned())])
+    BTreeMap::from([(MADE_UP_KEY.to_owned(), "x".to_owned())])
 }
 
 /// Asks whether a volume has these mutable parameters.

@@ -3,7 +3,7 @@
 use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::CreateSnapshotRequest,
-    suite::{Bench, Stopped, scenario::scenarios, volumes::from_snapshot},
+    suite::{Bench, Stopped, bench::MADE_UP_KEY, scenario::scenarios, volumes::from_snapshot},
 };
 
 scenarios! { "create_snapshot":
@@ -104,7 +104,7 @@ async fn several_snapshots(bench: &Bench) -> Result<(), Stopped> {
 async fn unknown_parameter(bench: &Bench) -> Result<(), Stopped> {
     let volume = bench.volume().await?;
     let mut request = bench.create_snapshot(&volume.id);
-    request.parameters.insert("csi-certify-unknown".to_owned(), "x".to_owned());
+    request.parameters.insert(MADE_UP_KEY.to_owned(), "x".to_owned());
     bench.provoke(request).await;
     Ok(())
 }

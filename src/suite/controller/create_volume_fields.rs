@@ -8,6 +8,7 @@ use crate::{
     },
     suite::{
         Bench, Stopped,
+        bench::MADE_UP_KEY,
         scenario::scenarios,
         volumes::{from_snapshot, from_volume},
     },
@@ -129,14 +130,14 @@ async fn every_supported_capability(bench: &Bench) -> Result<(), Stopped> {
 
 async fn unknown_parameter(bench: &Bench) -> Result<(), Stopped> {
     let mut request = bench.create_volume();
-    request.parameters.insert("csi-certify-unknown".to_owned(), "x".to_owned());
+    request.parameters.insert(MADE_UP_KEY.to_owned(), "x".to_owned());
     bench.provoke(request).await;
     Ok(())
 }
 
 async fn unknown_mutable_parameter(bench: &Bench) -> Result<(), Stopped> {
     let mut request = bench.create_volume();
-    request.mutable_parameters.insert("csi-certify-unknown".to_owned(), "x".to_owned());
+    request.mutable_parameters.insert(MADE_UP_KEY.to_owned(), "x".to_owned());
     bench.provoke(request).await;
     Ok(())
 }

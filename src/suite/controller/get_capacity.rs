@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::CREATE_DELETE_VOLUME;
 use crate::{
     csi::v1::{CapacityRange, CreateVolumeRequest, GetCapacityRequest, Topology},
-    suite::{Bench, Stopped, scenario::scenarios},
+    suite::{Bench, Stopped, bench::MADE_UP_KEY, scenario::scenarios},
 };
 
 const GET_CAPACITY: &str = "Controller.GET_CAPACITY";
@@ -35,7 +35,7 @@ async fn with_every_filter(bench: &Bench) -> Result<(), Stopped> {
         let parameters = parameters.clone();
         bench.provoke(GetCapacityRequest { volume_capabilities, parameters, accessible_topology: None }).await;
     }
-    let bogus = BTreeMap::from([("csi-certify-unknown".to_owned(), "x".to_owned())]);
+    let bogus = BTreeMap::from([(MADE_UP_KEY.to_owned(), "x".to_owned())]);
     bench.provoke(GetCapacityRequest { parameters: bogus, ..Default::default() }).await;
     Ok(())
 }

@@ -13,7 +13,7 @@ const LIST_VOLUMES: &str = "Controller.LIST_VOLUMES";
 pub(super) const PAGES: usize = 400;
 
 /// Tokens that no driver gives out.
-pub(super) const BOGUS_TOKENS: [&str; 4] = ["bogus", "-1", "0", "99999999999"];
+pub(in crate::suite) const BOGUS_TOKENS: [&str; 4] = ["bogus", "-1", "0", "99999999999"];
 
 scenarios! { "list_volumes":
     @exclusive own_volumes_are_listed, "creates three volumes, lists, deletes one, lists again",
@@ -79,6 +79,7 @@ async fn negative_max_entries(bench: &Bench) -> Result<(), Stopped> {
 async fn tokens_that_make_no_sense(bench: &Bench) -> Result<(), Stopped> {
     let junk = "~".repeat(128);
     for token in BOGUS_TOKENS.into_iter().chain([junk.as_str()]) {
+        bench.run.recorder.invent(token);
         bench.provoke(list_volumes(0, token)).await;
     }
     Ok(())
