@@ -94,6 +94,7 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let volume = bench.volume().await?;
+    bench.provoke(bench.validate(&volume, vec![unsupported.clone()])).await;
     let request = bench.expand(&volume, bench.larger(&volume));
     bench.provoke(ControllerExpandVolumeRequest { volume_capability: Some(unsupported), ..request }).await;
     Ok(())

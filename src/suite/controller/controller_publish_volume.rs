@@ -97,6 +97,7 @@ async fn node_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let volume = bench.volume().await?;
+    bench.provoke(bench.validate(&volume, vec![unsupported.clone()])).await;
     bench.provoke(bench.attach(&volume, &unsupported)).await;
     Ok(())
 }

@@ -94,6 +94,7 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let prepared = bench.prepared().await?;
+    bench.provoke(bench.validate(&prepared.volume, vec![unsupported.clone()])).await;
     let target = bench.published(&prepared).await?;
     let size = enlarge(bench, &prepared).await;
     let request = bench.node_expand(&prepared, &target, size);
