@@ -125,12 +125,25 @@ pub(super) async fn discover(bench: &Bench) -> Result<Facts, Stopped> {
 async fn look_for_a_refusal(bench: &Bench, facts: &mut Facts) -> Result<(), Stopped> {
     let volume = bench.volume().await?;
     let impossible = capability(AccessType::Mount, Mode::SingleNodeWriter, "csi-certify-fs");
-    match bench.ask(bench.validate(&volume, vec![impossible.clone()])).await {
-        Ok(reply) if reply.confirmed.is_some() => {}
-        Ok(_) | Err(Answer::Status { code: 3, .. }) => facts.unsupported.push(impossible),
-        Err(_) => {}
+    let validated = bench.ask(bench.validate(&volume, vec![impossible.clone()])).await;
+    let confirmed = validated.is_ok_and(|reply| reply.confirmed.is_some());
+    let refused = match bench.has("Controller.CREATE_DELETE_VOLUME") {
+        true => bench.ask(plain(bench, &impossible)).await.is_err_and(|it| it.code() == Some(Code::INVALID_ARGUMENT)),
+        false => true,
+    };
+    if refused && !confirmed {
+        facts.unsupported.push(impossible);
     }
     Ok(())
+}
+
+/// A request in which nothing but the capability can be the reason of a refusal.
+fn plain(bench: &Bench, capability: &VolumeCapability) -> v1::CreateVolumeRequest {
+    v1::CreateVolumeRequest {
+        volume_capabilities: vec![capability.clone()],
+        accessibility_requirements: None,
+        ..bench.create_volume()
+    }
 }
 
 /// Makes a volume of that access type and validates every mode on it.
@@ -157,8 +170,7 @@ async fn trial(bench: &Bench, all: &[VolumeCapability], facts: &mut Facts) -> Re
         return Ok(bench.volume().await.ok().filter(|_| bench.serves(Service::Controller)));
     }
     for capability in all {
-        let request =
-            v1::CreateVolumeRequest { volume_capabilities: vec![capability.clone()], ..bench.create_volume() };
+        let request = plain(bench, capability);
         match bench.ask(request.clone()).await {
             Ok(reply) => return bench.volume_in(request, reply).map(Some),
             Err(answer) if answer.code().is_some_and(|code| !code.leaves_open()) => {

@@ -52,7 +52,7 @@ async fn from_a_snapshot(bench: &Bench) -> Result<(), Stopped> {
     let source = bench.volume().await?;
     let snapshot = bench.snapshot(&source.id).await?;
     let size = size_for(bench, &source, snapshot.size_bytes);
-    let request = bench.create_from(from_snapshot(&snapshot.snapshot_id), &source, size);
+    let request = anywhere(bench.create_from(from_snapshot(&snapshot.snapshot_id), &source, size));
     bench.provoke(request.clone()).await;
     bench.provoke(request).await;
     let without_range = CreateVolumeRequest {
@@ -65,10 +65,15 @@ async fn from_a_snapshot(bench: &Bench) -> Result<(), Stopped> {
 
 async fn from_a_volume(bench: &Bench) -> Result<(), Stopped> {
     let source = bench.volume().await?;
-    let request = bench.create_from(from_volume(&source.id), &source, size_for(bench, &source, 0));
+    let request = anywhere(bench.create_from(from_volume(&source.id), &source, size_for(bench, &source, 0)));
     bench.provoke(request.clone()).await;
     bench.provoke(request).await;
     Ok(())
+}
+
+/// The request without wishes that could be a reason to refuse it.
+fn anywhere(request: CreateVolumeRequest) -> CreateVolumeRequest {
+    CreateVolumeRequest { accessibility_requirements: None, mutable_parameters: Default::default(), ..request }
 }
 
 /// A source that holds `before` when the cut is made, and `after` later on.
