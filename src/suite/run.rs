@@ -132,7 +132,9 @@ impl Conduct<'_> {
                 None => alone.push(scenario),
             }
         }
-        self.all_of(side_by_side, self.run.options.jobs.max(1), &facts).await;
+        // Without volumes of their own, scenarios share those of the profile and would get into each other's way.
+        let jobs = if facts.has("Controller.CREATE_DELETE_VOLUME") { self.run.options.jobs.max(1) } else { 1 };
+        self.all_of(side_by_side, jobs, &facts).await;
         self.all_of(alone, 1, &facts).await;
     }
 

@@ -45,7 +45,7 @@ fn profile(manner: &str) -> Profile {
     let command = [program.as_str(), "process::serve_when_asked", "--exact", "--nocapture"].map(str::to_owned).into();
     let environment = BTreeMap::from([(SERVE.to_owned(), manner.to_owned())]);
     let secrets = BTreeMap::from([("token".to_owned(), "not-for-any-log".to_owned())]);
-    let start = Some(Start { command, environment });
+    let start = Some(Start { command, environment, ..Start::default() });
     Profile { start, secrets, node_fs: NodeFsMode::Off, ..Profile::default() }
 }
 

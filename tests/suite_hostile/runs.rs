@@ -1,12 +1,14 @@
 //! Whole runs of the suite against the honest driver.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use csi_certify::{
     history::{EventKind, Fault, History, Lost, Outcome as CallOutcome, Phase, Recorder},
+    spec::Rpc,
     suite::{self, Options, Outcome, Progress, Silent},
     sut::{Driver, Endpoint, Lane, NodeFsMode, Profile, Target},
 };
@@ -105,6 +107,52 @@ async fn a_driver_on_a_socket_is_put_through_the_same() {
     assert!(every_call_ended(&history));
     assert_eq!(fake.world().left(), Vec::<String>::new());
     server.abort();
+}
+
+/// The instances that calls of an RPC went to.
+fn instances(history: &History, rpc: Rpc) -> BTreeSet<&str> {
+    let mut instances = BTreeSet::new();
+    for event in &history.events {
+        if let EventKind::Call(call) = &event.kind
+            && call.request.rpc() == rpc
+        {
+            instances.insert(call.instance.as_str());
+        }
+    }
+    instances
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controller_and_node_may_be_served_apart() {
+    let fake = Fake::default();
+    let lane = || {
+        let fake = fake.clone();
+        Some(Lane::InProcess(Arc::new(move || fake.in_process())))
+    };
+    let target = Target::Separate { controller: lane(), node: lane() };
+    let driver = Driver::connect(target, &Profile::default(), Duration::from_secs(5)).await.unwrap();
+    let (outcome, history) = run(driver, options()).await;
+    assert!(outcome.completed >= 90, "{}", outcome.completed);
+    assert_eq!(instances(&history, Rpc::CreateVolume), ["controller"].into());
+    assert_eq!(instances(&history, Rpc::NodePublishVolume), ["node"].into());
+    assert_eq!(instances(&history, Rpc::GetPluginInfo), ["controller", "node"].into());
+    assert_eq!(fake.world().left(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_is_put_through_what_it_can_be_asked() {
+    let fake = Fake::default();
+    let node = {
+        let fake = fake.clone();
+        Some(Lane::InProcess(Arc::new(move || fake.in_process())))
+    };
+    let target = Target::Separate { controller: None, node };
+    let driver = Driver::connect(target, &Profile::default(), Duration::from_secs(5)).await.unwrap();
+    let (outcome, history) = run(driver, options()).await;
+    assert_eq!(outcome.interrupted, None);
+    assert!(outcome.completed >= 8, "{outcome:?}");
+    assert!(instances(&history, Rpc::CreateVolume).is_empty());
+    assert_eq!(instances(&history, Rpc::NodeGetInfo), ["node"].into());
 }
 
 /// Cancels the run once a number of scenarios have begun.

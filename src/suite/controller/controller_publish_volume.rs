@@ -8,7 +8,6 @@ use crate::{
         facts::{is_multi_node, mode},
         scenario::scenarios,
     },
-    sut::AccessType,
 };
 
 scenarios! { "controller_publish_volume":
@@ -129,8 +128,7 @@ async fn other_readonly_flag(bench: &Bench) -> Result<(), Stopped> {
 
 async fn read_only_volume_refuses_writes(bench: &Bench) -> Result<(), Stopped> {
     bench.need_node_fs()?;
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let volume = bench.volume_for(capability.clone()).await?;
         let attach = ControllerPublishVolumeRequest { readonly: true, ..bench.attach(&volume, &capability) };
         let publish_context = bench.need(attach).await?.publish_context;

@@ -92,8 +92,7 @@ async fn device_at_the_target(bench: &Bench) -> Result<(), Stopped> {
 }
 
 async fn read_only(bench: &Bench) -> Result<(), Stopped> {
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let prepared = bench.prepared_for(capability).await?;
         let target = bench.target().await?;
         let request = NodePublishVolumeRequest { readonly: true, ..bench.publish(&prepared, &target) };
