@@ -1,11 +1,13 @@
 //! csi-certify: proves that a storage driver keeps the contract of the Container Storage Interface (CSI).
 //!
-//! `ARCHITECTURE.md` is the map of the rooms below; each imports only rooms above it.
+//! `ARCHITECTURE.md` is the map. The rooms stand in the order of their dependencies: each imports only rooms above it.
 
 pub mod csi;
+
 pub mod spec;
 
 pub mod history;
+
 pub mod oracle;
 
 pub mod sut;

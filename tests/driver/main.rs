@@ -10,6 +10,8 @@ mod kill;
 mod node;
 mod paging;
 mod process;
+#[cfg(target_os = "linux")]
+mod real;
 mod secrets;
 mod snapshots;
 mod volumes;
