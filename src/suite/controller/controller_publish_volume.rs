@@ -1,6 +1,6 @@
 //! ControllerPublishVolume: repetitions, refusals, read-only, several nodes, and the limit of a node.
 
-use super::PUBLISH_UNPUBLISH_VOLUME;
+use super::gates::PUBLISH_UNPUBLISH_VOLUME;
 use crate::{
     csi::v1::{ControllerPublishVolumeRequest, volume_capability::access_mode::Mode},
     suite::{

@@ -1,6 +1,6 @@
 //! CreateVolume from a snapshot or from another volume: size, content, and sources that do not exist or do not fit.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::{CapacityRange, CreateVolumeRequest, volume_capability::access_mode::Mode, volume_content_source::Type},
     suite::{

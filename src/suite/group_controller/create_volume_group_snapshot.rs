@@ -1,6 +1,6 @@
 //! CreateVolumeGroupSnapshot: repetitions, conflicts, sources that do not exist, and the order of writes.
 
-use super::{GROUP_SNAPSHOT, create, group, group_by, members};
+use super::groups::{GROUP_SNAPSHOT, create, group, group_by, members};
 use crate::{
     csi::v1::CreateVolumeGroupSnapshotRequest,
     suite::{Bench, Stopped, scenario::scenarios, volumes::from_snapshot},
@@ -163,6 +163,6 @@ async fn order_of_writes(bench: &Bench) -> Result<(), Stopped> {
         bench.read(&copy.capability, &target).await;
         bench.released(&copy, &[&target]).await?;
     }
-    bench.provoke(super::get(bench, &group.group_snapshot_id, members(&group))).await;
+    bench.provoke(super::groups::get(bench, &group.group_snapshot_id, members(&group))).await;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! DeleteVolumeGroupSnapshot: repetitions, lists of members that do not match, members in use.
 
-use super::{GROUP_SNAPSHOT, create, delete, get, group, members};
+use super::groups::{GROUP_SNAPSHOT, create, delete, get, group, members};
 use crate::suite::{Bench, Stopped, scenario::scenarios, volumes::from_snapshot};
 
 scenarios! { "delete_volume_group_snapshot":
@@ -93,7 +93,7 @@ async fn member_in_use(bench: &Bench) -> Result<(), Stopped> {
 async fn one_member_alone(bench: &Bench) -> Result<(), Stopped> {
     let (first, second) = (bench.volume().await?, bench.volume().await?);
     let request = create(bench, &[&first.id, &second.id]);
-    let group = super::group_by(bench, request).await?;
+    let group = super::groups::group_by(bench, request).await?;
     let Some(snapshot) = group.snapshots.first() else { return Ok(()) };
     bench.provoke(bench.delete_snapshot(&snapshot.snapshot_id)).await;
     if bench.has("Controller.LIST_SNAPSHOTS") {

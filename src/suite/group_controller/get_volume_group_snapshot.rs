@@ -1,6 +1,6 @@
 //! GetVolumeGroupSnapshot: current information, lists of members that do not match, unknown groups.
 
-use super::{GROUP_SNAPSHOT, delete, get, group, members};
+use super::groups::{GROUP_SNAPSHOT, delete, get, group, members};
 use crate::suite::{Bench, Stopped, scenario::scenarios};
 
 scenarios! { "get_volume_group_snapshot":

@@ -1,6 +1,6 @@
 //! GroupControllerGetCapabilities: the answer does not change, and what it lists is served.
 
-use super::GROUP_SNAPSHOT;
+use super::groups::GROUP_SNAPSHOT;
 use crate::{
     csi::v1,
     history::Request,

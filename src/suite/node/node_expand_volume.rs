@@ -1,6 +1,6 @@
 //! NodeExpandVolume: repetitions, ranges, missing fields, long paths, unknown volumes.
 
-use super::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
+use super::bounds::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
 use crate::{
     csi::v1::{CapacityRange, NodeExpandVolumeRequest},
     suite::{Bench, Stopped, node_use::Prepared, scenario::scenarios},

@@ -1,6 +1,6 @@
 //! NodeGetVolumeStats: usage, condition, and paths where the volume is not.
 
-use super::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
+use super::bounds::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
 use crate::{
     csi::v1::NodeGetVolumeStatsRequest,
     suite::{Bench, Stopped, node_use::Prepared, scenario::scenarios},

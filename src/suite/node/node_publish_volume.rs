@@ -1,6 +1,6 @@
 //! NodePublishVolume: what stands at the target, repetitions, read-only, missing fields, long paths.
 
-use super::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
+use super::bounds::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
 use crate::{
     csi::v1::{
         NodePublishVolumeRequest, VolumeCapability,

@@ -1,6 +1,6 @@
 //! GetMetadataAllocated: whole streams, small messages, resumptions, arguments that make no sense.
 
-use super::{SERVICE, SNAPSHOTS, resumptions, source, written_and_cut};
+use super::written::{SERVICE, SNAPSHOTS, resumptions, source, written_and_cut};
 use crate::{
     csi::v1::{GetMetadataAllocatedRequest, GetMetadataAllocatedResponse},
     history::Reply,

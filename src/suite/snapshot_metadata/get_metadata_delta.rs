@@ -1,6 +1,6 @@
 //! GetMetadataDelta: whole streams, small messages, resumptions, arguments that make no sense.
 
-use super::{SERVICE, SNAPSHOTS, resumptions, source, written_and_cut};
+use super::written::{SERVICE, SNAPSHOTS, resumptions, source, written_and_cut};
 use crate::{
     csi::v1::{GetMetadataDeltaRequest, GetMetadataDeltaResponse},
     history::Reply,
