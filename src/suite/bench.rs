@@ -205,7 +205,8 @@ impl Bench {
     pub(super) async fn hurry(&self, deadline: Duration, request: impl Into<Request>) {
         let request = request.into();
         self.ledger().sent(&request);
-        let answer = self.run.driver.call(&self.run.recorder, self.scenario, &request, deadline).await;
+        let run = &self.run;
+        let answer = run.driver.call_in_a_hurry(&run.recorder, self.scenario, &request, deadline).await;
         self.ledger().answered(&request, &answer);
     }
 

@@ -31,12 +31,15 @@ const MODES: [Mode; 5] = [
 /// The modes that are for drivers with SINGLE_NODE_MULTI_WRITER.
 const NEWER_MODES: [Mode; 2] = [Mode::SingleNodeSingleWriter, Mode::SingleNodeMultiWriter];
 
-/// Asks every process of the driver who it is and what it advertises.
-pub(super) async fn greet(bench: &Bench) -> Facts {
+/// Asks every process of the driver who it is and what it advertises; `None` when it answers nothing at all.
+pub(super) async fn greet(bench: &Bench) -> Option<Facts> {
     let mut facts = Facts::default();
+    let mut answered = false;
     for instance in bench.run.driver.instances() {
-        bench.exchange_on(&instance, v1::GetPluginInfoRequest {}).await;
+        let answer = bench.exchange_on(&instance, v1::GetPluginInfoRequest {}).await;
+        answered |= matches!(answer, Answer::Reply(_) | Answer::Status { .. });
         let answer = bench.exchange_on(&instance, v1::GetPluginCapabilitiesRequest {}).await;
+        answered |= matches!(answer, Answer::Reply(_) | Answer::Status { .. });
         if let Answer::Reply(Reply::GetPluginCapabilities(reply)) = &answer {
             facts.learn_plugin(reply);
         }
@@ -50,15 +53,20 @@ pub(super) async fn greet(bench: &Bench) -> Facts {
             pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
-    if bench.has_controller_endpoint() && facts.has("Plugin.CONTROLLER_SERVICE") {
-        if let Ok(reply) = bench.ask(v1::ControllerGetCapabilitiesRequest {}).await {
-            facts.learn_controller(&reply);
-        }
+    if !answered {
+        return None;
     }
-    if bench.has_controller_endpoint() && facts.has("Plugin.GROUP_CONTROLLER_SERVICE") {
-        if let Ok(reply) = bench.ask(v1::GroupControllerGetCapabilitiesRequest {}).await {
-            facts.learn_group_controller(&reply);
-        }
+    if bench.has_controller_endpoint()
+        && facts.has("Plugin.CONTROLLER_SERVICE")
+        && let Ok(reply) = bench.ask(v1::ControllerGetCapabilitiesRequest {}).await
+    {
+        facts.learn_controller(&reply);
+    }
+    if bench.has_controller_endpoint()
+        && facts.has("Plugin.GROUP_CONTROLLER_SERVICE")
+        && let Ok(reply) = bench.ask(v1::GroupControllerGetCapabilitiesRequest {}).await
+    {
+        facts.learn_group_controller(&reply);
     }
     if bench.serves(Service::Node) {
         if let Ok(reply) = bench.ask(v1::NodeGetCapabilitiesRequest {}).await {
@@ -70,7 +78,7 @@ pub(super) async fn greet(bench: &Bench) -> Facts {
             facts.topology = reply.accessible_topology.map(|topology| topology.segments).unwrap_or_default();
         }
     }
-    facts
+    Some(facts)
 }
 
 fn is_starting(answer: &Answer) -> bool {
@@ -107,7 +115,35 @@ pub(super) async fn discover(bench: &Bench) -> Result<Facts, Stopped> {
         }
         ask_for(bench, all, &mut facts).await?;
     }
+    if facts.unsupported.is_empty() && facts.supported.iter().any(|it| access_type(it) == Some(AccessType::Mount)) {
+        look_for_a_refusal(bench, &mut facts).await?;
+    }
     Ok(facts)
+}
+
+/// A driver that takes every type and mode may still refuse a file system that does not exist.
+async fn look_for_a_refusal(bench: &Bench, facts: &mut Facts) -> Result<(), Stopped> {
+    let volume = bench.volume().await?;
+    let impossible = capability(AccessType::Mount, Mode::SingleNodeWriter, "csi-certify-fs");
+    let validated = bench.ask(bench.validate(&volume, vec![impossible.clone()])).await;
+    let confirmed = validated.is_ok_and(|reply| reply.confirmed.is_some());
+    let refused = match bench.has("Controller.CREATE_DELETE_VOLUME") {
+        true => bench.ask(plain(bench, &impossible)).await.is_err_and(|it| it.code() == Some(Code::INVALID_ARGUMENT)),
+        false => true,
+    };
+    if refused && !confirmed {
+        facts.unsupported.push(impossible);
+    }
+    Ok(())
+}
+
+/// A request in which nothing but the capability can be the reason of a refusal.
+fn plain(bench: &Bench, capability: &VolumeCapability) -> v1::CreateVolumeRequest {
+    v1::CreateVolumeRequest {
+        volume_capabilities: vec![capability.clone()],
+        accessibility_requirements: None,
+        ..bench.create_volume()
+    }
 }
 
 /// Makes a volume of that access type and validates every mode on it.
@@ -134,8 +170,7 @@ async fn trial(bench: &Bench, all: &[VolumeCapability], facts: &mut Facts) -> Re
         return Ok(bench.volume().await.ok().filter(|_| bench.serves(Service::Controller)));
     }
     for capability in all {
-        let request =
-            v1::CreateVolumeRequest { volume_capabilities: vec![capability.clone()], ..bench.create_volume() };
+        let request = plain(bench, capability);
         match bench.ask(request.clone()).await {
             Ok(reply) => return bench.volume_in(request, reply).map(Some),
             Err(answer) if answer.code().is_some_and(|code| !code.leaves_open()) => {

@@ -54,14 +54,13 @@ impl Ledger {
                 self.groups.entry(request.name.clone()).or_default().open = Some(request.clone());
             }
             Request::ControllerPublishVolume(request) => {
-                self.attachments.entry((request.volume_id.clone(), request.node_id.clone())).or_default();
+                expect(&mut self.attachments, &request.volume_id, &request.node_id);
             }
             Request::NodeStageVolume(request) => {
-                let key = (request.volume_id.clone(), request.staging_target_path.clone());
-                self.stagings.entry(key).or_default();
+                expect(&mut self.stagings, &request.volume_id, &request.staging_target_path);
             }
             Request::NodePublishVolume(request) => {
-                self.publications.entry((request.volume_id.clone(), request.target_path.clone())).or_default();
+                expect(&mut self.publications, &request.volume_id, &request.target_path);
             }
             _ => {}
         }
@@ -198,6 +197,13 @@ fn note<R>(
     }
     if entry.ids.is_empty() && entry.open.is_none() {
         created.remove(name);
+    }
+}
+
+/// Notes that a volume may be somewhere from now on; without a name for both, nothing could take it away again.
+fn expect(entries: &mut BTreeMap<(String, String), bool>, volume: &str, place: &str) {
+    if !volume.is_empty() && !place.is_empty() {
+        entries.entry((volume.to_owned(), place.to_owned())).or_default();
     }
 }
 

@@ -7,6 +7,7 @@ mod controller;
 mod facts;
 mod general;
 mod greeting;
+mod group_controller;
 mod identity;
 mod ledger;
 mod node;
@@ -15,6 +16,7 @@ mod options;
 mod registry;
 mod run;
 mod scenario;
+mod snapshot_metadata;
 mod volumes;
 
 pub use bench::Bench;

@@ -84,18 +84,15 @@ impl Conduct<'_> {
         recorder.scenario("greeting", Phase::Begin);
         let bench = Bench::new(self.run.clone(), Arc::default(), "greeting");
         let facts = tokio::select! {
-            facts = greeting::greet(&bench) => Some(Arc::new(facts)),
-            () = self.cancel.cancelled() => None,
+            facts = greeting::greet(&bench) => facts.map(Arc::new).ok_or("the driver answers none of the first calls"),
+            () = self.cancel.cancelled() => Err("cancelled"),
         };
         recorder.scenario("greeting", Phase::End);
-        let Some(facts) = facts else {
-            self.outcome.interrupted = Some("cancelled".to_owned());
-            return None;
+        let facts = match facts {
+            Ok(facts) if !self.run.driver.is_dead() => facts,
+            Ok(_) => return self.interrupted("the driver died"),
+            Err(reason) => return self.interrupted(reason),
         };
-        if self.run.driver.is_dead() {
-            self.outcome.interrupted = Some("the driver died while it was greeted".to_owned());
-            return None;
-        }
         let discovery = Bench::new(self.run.clone(), facts.clone(), "discovery");
         if !discovery.serves(Service::Controller) {
             return Some(facts);
@@ -116,6 +113,11 @@ impl Conduct<'_> {
         Some(facts)
     }
 
+    fn interrupted<T>(&mut self, reason: &str) -> Option<T> {
+        self.outcome.interrupted = Some(reason.to_owned());
+        None
+    }
+
     async fn scenarios(&mut self, facts: Arc<Facts>) {
         let pattern = self.run.options.filter.clone();
         let selected: Vec<&'static Scenario> =
@@ -130,7 +132,9 @@ impl Conduct<'_> {
                 None => alone.push(scenario),
             }
         }
-        self.all_of(side_by_side, self.run.options.jobs.max(1), &facts).await;
+        // Without volumes of their own, scenarios share those of the profile and would get into each other's way.
+        let jobs = if facts.has("Controller.CREATE_DELETE_VOLUME") { self.run.options.jobs.max(1) } else { 1 };
+        self.all_of(side_by_side, jobs, &facts).await;
         self.all_of(alone, 1, &facts).await;
     }
 

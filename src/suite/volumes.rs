@@ -65,6 +65,12 @@ impl Bench {
             .ok_or_else(|| Stopped::because(format!("the driver makes no {wanted:?} volumes")))
     }
 
+    /// The plainest supported capability of each access type.
+    pub(super) fn one_of_each_type(&self) -> Vec<VolumeCapability> {
+        let of_type = |access_type| self.capability_for(access_type, Mode::SingleNodeWriter);
+        [AccessType::Mount, AccessType::Block].into_iter().filter_map(|it| of_type(it).ok()).collect()
+    }
+
     /// A supported capability of that mode.
     pub(super) fn capability_of_mode(&self, wanted: Mode) -> Result<VolumeCapability, Stopped> {
         let found = self.facts.supported.iter().find(|it| mode(it) == wanted).cloned();

@@ -138,16 +138,26 @@ impl Driver {
         request: &Request,
         deadline: Duration,
     ) -> Answer {
-        let Some(instance) = self.serving(request.rpc()) else {
-            return Answer::Garbage(format!("no endpoint serves {}", request.rpc()));
-        };
-        let open = self.open(instance, recorder, scenario, request);
-        let answer = instance.exchange(recorder, request, deadline).await;
-        match answer {
-            Answer::Reply(_) | Answer::Status { .. } => open.close(&Answer::Lost(Lost::Dropped)),
-            _ => open.close(&answer),
-        }
-        answer
+        self.call_recorded_as(recorder, scenario, request, deadline, |answer| match answer {
+            Answer::Reply(_) | Answer::Status { .. } => Answer::Lost(Lost::Dropped),
+            _ => answer.clone(),
+        })
+        .await
+    }
+
+    /// Calls with a deadline that is too short on purpose: when it passes, the call counts as cancelled by the client.
+    pub async fn call_in_a_hurry(
+        &self,
+        recorder: &Recorder,
+        scenario: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Answer {
+        self.call_recorded_as(recorder, scenario, request, deadline, |answer| match answer {
+            Answer::Lost(Lost::Deadline) => Answer::Lost(Lost::Cancelled),
+            _ => answer.clone(),
+        })
+        .await
     }
 
     /// Ends the processes that this run started.
@@ -155,6 +165,23 @@ impl Driver {
         for instance in self.instances() {
             instance.shut_down().await;
         }
+    }
+
+    async fn call_recorded_as(
+        &self,
+        recorder: &Recorder,
+        scenario: &str,
+        request: &Request,
+        deadline: Duration,
+        recorded: fn(&Answer) -> Answer,
+    ) -> Answer {
+        let Some(instance) = self.serving(request.rpc()) else {
+            return Answer::Garbage(format!("no endpoint serves {}", request.rpc()));
+        };
+        let open = self.open(instance, recorder, scenario, request);
+        let answer = instance.exchange(recorder, request, deadline).await;
+        open.close(&recorded(&answer));
+        answer
     }
 
     /// Calls several times at once: all requests are under way before the first answer is waited for.

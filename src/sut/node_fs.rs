@@ -64,6 +64,12 @@ impl NodeFs {
         Observation::Read { node: self.node.clone(), path: path.to_owned(), name: name.to_owned(), content, error }
     }
 
+    /// Writes a block at each of the offsets: into a device, or a file of a directory; what cannot be written is left out.
+    pub async fn scatter(&self, path: &str, offsets: Vec<u64>) {
+        let path = PathBuf::from(path);
+        blocking(move || scatter(&path, &offsets)).await;
+    }
+
     /// The size of the file system or device at the path, unless it cannot be told.
     pub async fn size(&self, path: &str) -> Option<Observation> {
         let file = PathBuf::from(path);
@@ -115,6 +121,16 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     }
     let mut file = File::create(path)?;
     file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+fn scatter(path: &Path, offsets: &[u64]) -> io::Result<()> {
+    let path = if path.is_dir() { path.join("csi-certify-blocks") } else { path.to_owned() };
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    for &offset in offsets {
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(&[0xc5; 4096])?;
+    }
     file.sync_all()
 }
 

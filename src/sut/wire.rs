@@ -87,7 +87,7 @@ async fn collect(mut body: Body) -> Result<(Vec<Vec<u8>>, HeaderMap), Answer> {
                     return Err(Answer::Garbage(format!("an answer of more than {LARGEST_ANSWER} bytes")));
                 }
                 buffer.extend_from_slice(&data);
-                split(&mut buffer, &mut messages)?;
+                split(&mut buffer, &mut messages).map_err(Answer::Garbage)?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
@@ -103,14 +103,14 @@ async fn collect(mut body: Body) -> Result<(Vec<Vec<u8>>, HeaderMap), Answer> {
 }
 
 /// Takes complete messages from the front of the buffer.
-fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), Answer> {
+fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), String> {
     while let [compressed, a, b, c, d, ..] = buffer[..] {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if compressed != 0 {
-            return Err(Answer::Garbage("a compressed message, which was not asked for".to_owned()));
+            return Err("a compressed message, which was not asked for".to_owned());
         }
         if length > LARGEST_ANSWER {
-            return Err(Answer::Garbage(format!("a message of {length} bytes")));
+            return Err(format!("a message of {length} bytes"));
         }
         if buffer.len() < 5 + length {
             break;
@@ -118,7 +118,7 @@ fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), Answe
         let message: Bytes = buffer.split_to(5 + length).split_off(5).freeze();
         messages.push(message.to_vec());
         if messages.len() > LONGEST_STREAM {
-            return Err(Answer::Garbage(format!("a stream of more than {LONGEST_STREAM} messages")));
+            return Err(format!("a stream of more than {LONGEST_STREAM} messages"));
         }
     }
     Ok(())

@@ -1,11 +1,8 @@
 //! ControllerExpandVolume: repetitions, ranges, volumes in use, and what the node sees of it.
 
 use crate::{
-    csi::v1::{
-        CapacityRange, ControllerExpandVolumeRequest, ControllerGetVolumeRequest, volume_capability::access_mode::Mode,
-    },
+    csi::v1::{CapacityRange, ControllerExpandVolumeRequest, ControllerGetVolumeRequest},
     suite::{Bench, Stopped, scenario::scenarios, volumes::list_volumes},
-    sut::AccessType,
 };
 
 const EXPAND_VOLUME: &str = "Controller.EXPAND_VOLUME";
@@ -94,14 +91,14 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let volume = bench.volume().await?;
+    bench.provoke(bench.validate(&volume, vec![unsupported.clone()])).await;
     let request = bench.expand(&volume, bench.larger(&volume));
     bench.provoke(ControllerExpandVolumeRequest { volume_capability: Some(unsupported), ..request }).await;
     Ok(())
 }
 
 async fn online(bench: &Bench) -> Result<(), Stopped> {
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let prepared = bench.prepared_for(capability).await?;
         let target = bench.published(&prepared).await?;
         bench.write(&prepared.capability, &target, "grows").await;

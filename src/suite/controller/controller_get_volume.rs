@@ -1,6 +1,6 @@
 //! ControllerGetVolume: current information, unknown ids, missing id.
 
-use super::PUBLISH_UNPUBLISH_VOLUME;
+use super::gates::PUBLISH_UNPUBLISH_VOLUME;
 use crate::{
     csi::v1::ControllerGetVolumeRequest,
     suite::{Bench, Stopped, scenario::scenarios},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::CREATE_DELETE_VOLUME;
+use super::gates::CREATE_DELETE_VOLUME;
 use crate::{
     csi::v1::{ControllerModifyVolumeRequest, ValidateVolumeCapabilitiesRequest},
     spec::Rpc,

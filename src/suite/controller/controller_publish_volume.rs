@@ -1,6 +1,6 @@
 //! ControllerPublishVolume: repetitions, refusals, read-only, several nodes, and the limit of a node.
 
-use super::PUBLISH_UNPUBLISH_VOLUME;
+use super::gates::PUBLISH_UNPUBLISH_VOLUME;
 use crate::{
     csi::v1::{ControllerPublishVolumeRequest, volume_capability::access_mode::Mode},
     suite::{
@@ -8,7 +8,6 @@ use crate::{
         facts::{is_multi_node, mode},
         scenario::scenarios,
     },
-    sut::AccessType,
 };
 
 scenarios! { "controller_publish_volume":
@@ -97,6 +96,7 @@ async fn node_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let volume = bench.volume().await?;
+    bench.provoke(bench.validate(&volume, vec![unsupported.clone()])).await;
     bench.provoke(bench.attach(&volume, &unsupported)).await;
     Ok(())
 }
@@ -128,8 +128,7 @@ async fn other_readonly_flag(bench: &Bench) -> Result<(), Stopped> {
 
 async fn read_only_volume_refuses_writes(bench: &Bench) -> Result<(), Stopped> {
     bench.need_node_fs()?;
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let volume = bench.volume_for(capability.clone()).await?;
         let attach = ControllerPublishVolumeRequest { readonly: true, ..bench.attach(&volume, &capability) };
         let publish_context = bench.need(attach).await?.publish_context;

@@ -1,6 +1,6 @@
 //! ControllerUnpublishVolume: repetitions, volumes and nodes that are unknown, and all nodes at once.
 
-use super::PUBLISH_UNPUBLISH_VOLUME;
+use super::gates::PUBLISH_UNPUBLISH_VOLUME;
 use crate::{
     csi::v1::{self, ControllerPublishVolumeRequest},
     suite::{
@@ -83,7 +83,7 @@ async fn detached_volume_is_free(bench: &Bench) -> Result<(), Stopped> {
         .provoke(ControllerPublishVolumeRequest { node_id: node_id.clone(), ..bench.attach(&volume, &capability) })
         .await;
     bench.need(bench.detach(&volume.id, &node_id)).await?;
-    if bench.has(super::CREATE_DELETE_VOLUME) {
+    if bench.has(super::gates::CREATE_DELETE_VOLUME) {
         bench.provoke(bench.delete_volume(&volume.id)).await;
     }
     Ok(())
@@ -101,7 +101,7 @@ async fn from_all_nodes(bench: &Bench) -> Result<(), Stopped> {
     }
     bench.provoke(bench.detach(&volume.id, "")).await;
     look(bench, &volume).await;
-    if bench.has(super::CREATE_DELETE_VOLUME) {
+    if bench.has(super::gates::CREATE_DELETE_VOLUME) {
         bench.provoke(bench.delete_volume(&volume.id)).await;
     }
     Ok(())

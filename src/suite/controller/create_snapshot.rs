@@ -1,6 +1,6 @@
 //! CreateSnapshot: repetitions, conflicts, names, and the way from the cut to ready to use.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::CreateSnapshotRequest,
     suite::{Bench, Stopped, bench::MADE_UP_KEY, scenario::scenarios, volumes::from_snapshot},

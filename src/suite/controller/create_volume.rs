@@ -1,6 +1,6 @@
 //! CreateVolume: names, repetitions, and requests that conflict with a volume that exists.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::{self, CapacityRange, CreateVolumeRequest, volume_capability::access_mode::Mode},
     suite::{Bench, Stopped, facts::access_type, scenario::scenarios, volumes::from_snapshot},

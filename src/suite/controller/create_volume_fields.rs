@@ -1,6 +1,6 @@
 //! CreateVolume: one field at a time, at and beyond its limits.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::{
         CapacityRange, CreateVolumeRequest, VolumeCapability, VolumeContentSource,

@@ -1,6 +1,6 @@
 //! CreateVolume from a snapshot or from another volume: size, content, and sources that do not exist or do not fit.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::{
     csi::v1::{CapacityRange, CreateVolumeRequest, volume_capability::access_mode::Mode, volume_content_source::Type},
     suite::{
@@ -52,7 +52,7 @@ async fn from_a_snapshot(bench: &Bench) -> Result<(), Stopped> {
     let source = bench.volume().await?;
     let snapshot = bench.snapshot(&source.id).await?;
     let size = size_for(bench, &source, snapshot.size_bytes);
-    let request = bench.create_from(from_snapshot(&snapshot.snapshot_id), &source, size);
+    let request = anywhere(bench.create_from(from_snapshot(&snapshot.snapshot_id), &source, size));
     bench.provoke(request.clone()).await;
     bench.provoke(request).await;
     let without_range = CreateVolumeRequest {
@@ -65,15 +65,23 @@ async fn from_a_snapshot(bench: &Bench) -> Result<(), Stopped> {
 
 async fn from_a_volume(bench: &Bench) -> Result<(), Stopped> {
     let source = bench.volume().await?;
-    let request = bench.create_from(from_volume(&source.id), &source, size_for(bench, &source, 0));
+    let request = anywhere(bench.create_from(from_volume(&source.id), &source, size_for(bench, &source, 0)));
     bench.provoke(request.clone()).await;
     bench.provoke(request).await;
     Ok(())
 }
 
+/// The request without wishes that could be a reason to refuse it.
+fn anywhere(request: CreateVolumeRequest) -> CreateVolumeRequest {
+    CreateVolumeRequest { accessibility_requirements: None, mutable_parameters: Default::default(), ..request }
+}
+
 /// A source that holds `before` when the cut is made, and `after` later on.
 async fn cut(bench: &Bench, clones: bool, grown: bool) -> Result<(), Stopped> {
-    bench.need_node_fs()?;
+    if !grown {
+        // Nothing but the content is of interest then.
+        bench.need_node_fs()?;
+    }
     let capability = bench.capability_for(AccessType::Mount, Mode::SingleNodeWriter);
     let source = bench.prepared_for(capability.unwrap_or_else(|_| bench.capability())).await?;
     let target = bench.published(&source).await?;

@@ -1,6 +1,6 @@
 //! DeleteSnapshot: repetitions, unknown ids, and snapshots in use.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME};
 use crate::suite::{Bench, Stopped, scenario::scenarios, volumes::from_snapshot};
 
 scenarios! { "delete_snapshot":

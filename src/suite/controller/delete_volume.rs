@@ -1,6 +1,6 @@
 //! DeleteVolume: repetitions, unknown ids, volumes in use, and volumes with snapshots.
 
-use super::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME, PUBLISH_UNPUBLISH_VOLUME};
+use super::gates::{CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME, PUBLISH_UNPUBLISH_VOLUME};
 use crate::{
     csi::v1,
     suite::{

@@ -1,6 +1,6 @@
 //! GetSnapshot: current information, unknown ids, missing id.
 
-use super::CREATE_DELETE_SNAPSHOT;
+use super::gates::CREATE_DELETE_SNAPSHOT;
 use crate::suite::{Bench, Stopped, scenario::scenarios};
 
 const GET_SNAPSHOT: &str = "Controller.GET_SNAPSHOT";

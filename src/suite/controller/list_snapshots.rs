@@ -1,7 +1,7 @@
 //! ListSnapshots: completeness, filters, pages, and tokens that make no sense.
 
 use super::{
-    CREATE_DELETE_SNAPSHOT,
+    gates::CREATE_DELETE_SNAPSHOT,
     list_volumes::{BOGUS_TOKENS, walk},
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! ListVolumes: completeness, pages, and tokens that make no sense.
 
-use super::{CREATE_DELETE_VOLUME, PUBLISH_UNPUBLISH_VOLUME};
+use super::gates::{CREATE_DELETE_VOLUME, PUBLISH_UNPUBLISH_VOLUME};
 use crate::{
     history::{Reply, Request},
     suite::{Bench, Stopped, scenario::scenarios, volumes::list_volumes},

@@ -13,13 +13,9 @@ pub(super) mod create_volume_source;
 pub(super) mod create_volume_topology;
 pub(super) mod delete_snapshot;
 pub(super) mod delete_volume;
+mod gates;
 pub(super) mod get_capacity;
 pub(super) mod get_snapshot;
 pub(super) mod list_snapshots;
 pub(super) mod list_volumes;
 pub(super) mod validate_volume_capabilities;
-
-/// The gates that many scenarios need.
-const CREATE_DELETE_VOLUME: &str = "Controller.CREATE_DELETE_VOLUME";
-const CREATE_DELETE_SNAPSHOT: &str = "Controller.CREATE_DELETE_SNAPSHOT";
-const PUBLISH_UNPUBLISH_VOLUME: &str = "Controller.PUBLISH_UNPUBLISH_VOLUME";

@@ -1,10 +1,9 @@
 //! NodeExpandVolume: repetitions, ranges, missing fields, long paths, unknown volumes.
 
-use super::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
+use super::bounds::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
 use crate::{
-    csi::v1::{CapacityRange, NodeExpandVolumeRequest, volume_capability::access_mode::Mode},
+    csi::v1::{CapacityRange, NodeExpandVolumeRequest},
     suite::{Bench, Stopped, node_use::Prepared, scenario::scenarios},
-    sut::AccessType,
 };
 
 const EXPAND_VOLUME: &str = "Node.EXPAND_VOLUME";
@@ -39,8 +38,7 @@ async fn enlarge(bench: &Bench, prepared: &Prepared) -> i64 {
 }
 
 async fn repeat_is_idempotent(bench: &Bench) -> Result<(), Stopped> {
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let prepared = bench.prepared_for(capability).await?;
         let target = bench.published(&prepared).await?;
         bench.write(&prepared.capability, &target, "grows").await;
@@ -94,6 +92,7 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
 async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     let unsupported = bench.unsupported()?;
     let prepared = bench.prepared().await?;
+    bench.provoke(bench.validate(&prepared.volume, vec![unsupported.clone()])).await;
     let target = bench.published(&prepared).await?;
     let size = enlarge(bench, &prepared).await;
     let request = bench.node_expand(&prepared, &target, size);

@@ -1,6 +1,6 @@
 //! NodePublishVolume: what stands at the target, repetitions, read-only, missing fields, long paths.
 
-use super::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
+use super::bounds::{PATH_LENGTHS, STAGE_UNSTAGE_VOLUME};
 use crate::{
     csi::v1::{
         NodePublishVolumeRequest, VolumeCapability,
@@ -92,8 +92,7 @@ async fn device_at_the_target(bench: &Bench) -> Result<(), Stopped> {
 }
 
 async fn read_only(bench: &Bench) -> Result<(), Stopped> {
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let Ok(capability) = bench.capability_for(access_type, Mode::SingleNodeWriter) else { continue };
+    for capability in bench.one_of_each_type() {
         let prepared = bench.prepared_for(capability).await?;
         let target = bench.target().await?;
         let request = NodePublishVolumeRequest { readonly: true, ..bench.publish(&prepared, &target) };

@@ -7,7 +7,6 @@ use crate::{
         facts::{is_multi_node, mode},
         scenario::scenarios,
     },
-    sut::AccessType,
 };
 
 scenarios! { "node_unpublish_volume":
@@ -35,10 +34,8 @@ async fn repeat_is_idempotent(bench: &Bench) -> Result<(), Stopped> {
 }
 
 async fn target_is_removed(bench: &Bench) -> Result<(), Stopped> {
-    for access_type in [AccessType::Mount, AccessType::Block] {
-        let wanted = |it: &&_| crate::suite::facts::access_type(it) == Some(access_type);
-        let Some(capability) = bench.facts.supported.iter().find(wanted) else { continue };
-        let prepared = bench.prepared_for(capability.clone()).await?;
+    for capability in bench.one_of_each_type() {
+        let prepared = bench.prepared_for(capability).await?;
         let target = bench.target().await?;
         bench.look(&target).await;
         bench.need(bench.publish(&prepared, &target)).await?;

@@ -1,6 +1,6 @@
 //! NodeUnstageVolume: repetitions, volumes that are not staged, missing fields, unknown volumes.
 
-use super::STAGE_UNSTAGE_VOLUME;
+use super::bounds::STAGE_UNSTAGE_VOLUME;
 use crate::{
     csi::v1::NodeUnstageVolumeRequest,
     suite::{Bench, Stopped, scenario::scenarios},
