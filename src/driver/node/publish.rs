@@ -103,7 +103,6 @@ mod tests {
 
     #[test]
     fn a_publish_needs_the_volume_staged_at_the_very_path() {
-        let volume: VolumeId = "vol-1".parse().unwrap();
         let target: TargetPath = "/target".parse().unwrap();
         let staging: TargetPath = "/staging".parse().unwrap();
         let mount = fingerprint(AccessType::Mount);
