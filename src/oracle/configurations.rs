@@ -4,7 +4,10 @@
 //! in it. An answer completes each configuration in all ways in which the call, and before it other open calls, take
 //! effect, and strikes out those whose answer the specification does not permit there.
 
-use std::{collections::BTreeMap, collections::HashSet, hash::Hash};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::Hash,
+};
 
 use super::ruling::{Mark, Strike};
 use crate::history::CallId;
@@ -24,13 +27,34 @@ pub(crate) struct Branch<S> {
 /// What becomes of a state when a call takes effect in it.
 pub(crate) type Applied<S> = Result<Vec<Branch<S>>, Strike>;
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+/// The calls of a history, as far as the set has to know them.
+pub(crate) trait Calls<S> {
+    /// All ways in which the call, with the answer that it got or will get, takes effect in a state.
+    fn apply(&self, state: &S, call: CallId) -> Applied<S>;
+
+    /// Whether the order of two calls can matter. Saying so costs time; missing it costs correctness.
+    fn depend(&self, a: CallId, b: CallId) -> bool;
+
+    /// Whether two calls are the same request with the same answer, of which `first` ends sooner. Of such twins the one
+    /// that has to be done sooner may as well be done first.
+    fn is_twin_before(&self, first: CallId, second: CallId) -> bool;
+}
+
+#[derive(Clone, Debug)]
 struct Configuration<S> {
+    world: World<S>,
+    /// Marks of calls that took effect before their answer came; not part of what makes a world.
+    marks: BTreeMap<CallId, Vec<Mark>>,
+}
+
+/// What makes a configuration: two that are equal here are one.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct World<S> {
     state: S,
     /// Calls that may still take effect, in the order of their starts.
     pending: Vec<CallId>,
     /// Calls that took effect before their answer came.
-    early: BTreeMap<CallId, Vec<Mark>>,
+    early: Vec<CallId>,
 }
 
 /// The possible worlds of one object.
@@ -55,12 +79,12 @@ pub(crate) enum Verdict {
 impl<S: Clone + Eq + Hash> Configurations<S> {
     /// One world.
     pub(crate) fn new(state: S) -> Self {
-        Self { set: vec![Configuration { state, pending: Vec::new(), early: BTreeMap::new() }], exhausted: false }
+        Self { set: vec![Configuration::new(state, Vec::new())], exhausted: false }
     }
 
     /// The possible states, plainest first.
     pub(crate) fn states(&self) -> impl Iterator<Item = &S> {
-        self.set.iter().map(|configuration| &configuration.state)
+        self.set.iter().map(|configuration| &configuration.world.state)
     }
 
     /// Whether the object was given up.
@@ -70,111 +94,87 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
 
     /// Whether calls are open, so that the state may change at any moment.
     pub(crate) fn is_busy(&self) -> bool {
-        self.set.iter().any(|configuration| !configuration.pending.is_empty())
+        self.set.iter().any(|configuration| !configuration.world.pending.is_empty())
     }
 
     /// A call starts: from now on it may take effect.
     pub(crate) fn start(&mut self, call: CallId) {
         for configuration in &mut self.set {
-            configuration.pending.push(call);
+            configuration.world.pending.push(call);
         }
     }
 
-    /// The call is answered: `apply` lets any call, with its answer, take effect in a state.
-    pub(crate) fn finish(&mut self, call: CallId, apply: &dyn Fn(&S, CallId) -> Applied<S>) -> Verdict {
+    /// The call is answered.
+    pub(crate) fn finish(&mut self, call: CallId, calls: &dyn Calls<S>) -> Verdict {
         if self.exhausted {
             return Verdict::Inconclusive;
         }
-        let mut next: Vec<Configuration<S>> = Vec::new();
-        let mut seen: HashSet<Configuration<S>> = HashSet::new();
+        let mut next = Merged::default();
         let mut strikes: Vec<Strike> = Vec::new();
-        for configuration in &self.set {
-            if let Some(marks) = configuration.early.get(&call) {
-                let mut done = configuration.clone();
-                let marks = marks.clone();
-                done.early.remove(&call);
-                done.early.insert(call, marks);
-                push(&mut next, &mut seen, done);
+        for configuration in std::mem::take(&mut self.set) {
+            if configuration.world.early.contains(&call) {
+                next.push(configuration);
                 continue;
             }
+            let related = related(call, &configuration.world.pending, calls);
             // Depth first, others before the call itself only where needed: the plain order comes first.
-            let mut stack = vec![configuration.clone()];
-            let mut visited: HashSet<Configuration<S>> = HashSet::new();
+            let mut visited: HashSet<World<S>> = HashSet::new();
+            let mut stack = vec![configuration];
             while let Some(current) = stack.pop() {
-                if visited.len() + next.len() > BUDGET {
+                if visited.len() + next.set.len() > BUDGET {
                     self.exhausted = true;
                     return Verdict::Inconclusive;
                 }
-                match apply(&current.state, call) {
-                    Ok(branches) => {
-                        for branch in branches {
-                            push(&mut next, &mut seen, current.after(call, branch));
-                        }
-                    }
+                match calls.apply(&current.world.state, call) {
+                    Ok(branches) => branches.into_iter().for_each(|branch| next.push(current.after(call, branch))),
+                    Err(strike) if strikes.contains(&strike) => {}
                     Err(strike) => strikes.push(strike),
                 }
-                let others = current.pending.iter().copied().filter(|&other| other != call);
-                for other in others.collect::<Vec<_>>().into_iter().rev() {
-                    if let Ok(branches) = apply(&current.state, other) {
-                        for branch in branches {
-                            let after = current.after(other, branch);
-                            if visited.insert(after.clone()) {
-                                stack.push(after);
-                            }
+                for &other in related.iter().rev().filter(|other| current.world.may_act(**other, calls)) {
+                    for branch in calls.apply(&current.world.state, other).into_iter().flatten() {
+                        let after = current.after(other, branch);
+                        if visited.insert(after.world.clone()) {
+                            stack.push(after);
                         }
                     }
                 }
             }
         }
-        if next.is_empty() {
-            let mut distinct: Vec<Strike> = Vec::new();
-            for strike in strikes {
-                if !distinct.contains(&strike) {
-                    distinct.push(strike);
-                }
-            }
-            let mut distinct = distinct.into_iter();
-            return match distinct.next() {
-                Some(first) => Verdict::Impossible(first, distinct.collect()),
+        if next.set.is_empty() {
+            let mut strikes = strikes.into_iter();
+            return match strikes.next() {
+                Some(first) => Verdict::Impossible(first, strikes.collect()),
                 None => Verdict::Inconclusive,
             };
         }
-        let marks = common(next.iter().filter_map(|configuration| configuration.early.get(&call)));
-        for configuration in &mut next {
-            configuration.early.remove(&call);
-        }
-        self.set = merged(next);
+        let marks = common(next.set.iter().filter_map(|configuration| configuration.marks.get(&call)));
+        self.set = next.without(call);
         Verdict::Explained(marks)
     }
 
-    /// The call's client gave up: it may take effect later, or never. Nothing changes, it stays open.
+    /// The call's client gave up: it may take effect later, or never. It stays open.
     pub(crate) fn lose(&mut self, call: CallId) {
-        for configuration in &mut self.set {
-            configuration.early.remove(&call);
-        }
-        let set = std::mem::take(&mut self.set);
-        self.set = merged(set);
+        let mut set = Merged::default();
+        std::mem::take(&mut self.set).into_iter().for_each(|configuration| set.push(configuration));
+        self.set = set.without(call);
     }
 
     /// The process that worked on these calls has ended: each has taken effect by now, or never will.
-    pub(crate) fn end(&mut self, calls: &[CallId], apply: &dyn Fn(&S, CallId) -> Applied<S>) {
-        for &call in calls {
-            let mut next = Vec::new();
-            for mut configuration in std::mem::take(&mut self.set) {
-                if configuration.pending.contains(&call)
-                    && let Ok(branches) = apply(&configuration.state, call)
-                {
-                    next.extend(branches.into_iter().map(|branch| {
-                        let mut after = configuration.after(call, branch);
-                        after.early.remove(&call);
-                        after
-                    }));
-                }
-                configuration.pending.retain(|&other| other != call);
-                // The world in which the call has done nothing is the plainer one.
-                next.insert(0, configuration);
+    pub(crate) fn end(&mut self, ended: &[CallId], calls: &dyn Calls<S>) {
+        for &call in ended {
+            let mut next = Merged::default();
+            // The worlds in which the call has done nothing are the plainer ones.
+            for configuration in &self.set {
+                let mut idle = configuration.clone();
+                idle.world.pending.retain(|&other| other != call);
+                next.push(idle);
             }
-            self.set = merged(next);
+            for configuration in self.set.iter().filter(|one| one.world.pending.contains(&call)) {
+                for branch in calls.apply(&configuration.world.state, call).into_iter().flatten() {
+                    next.push(configuration.after(call, branch));
+                }
+            }
+            self.set = next.without(call);
             if self.set.len() > BUDGET {
                 self.exhausted = true;
                 return;
@@ -187,69 +187,126 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
         if self.exhausted {
             return Verdict::Inconclusive;
         }
-        let mut next = Vec::new();
+        let mut next = Merged::default();
         let mut strikes: Vec<Strike> = Vec::new();
         let mut marks: Vec<Vec<Mark>> = Vec::new();
         for configuration in &self.set {
-            match look(&configuration.state) {
+            match look(&configuration.world.state) {
                 Ok(branches) => {
                     for branch in branches {
                         marks.push(branch.marks);
-                        next.push(Configuration { state: branch.state, ..configuration.clone() });
+                        let mut seen = configuration.clone();
+                        seen.world.state = branch.state;
+                        next.push(seen);
                     }
                 }
-                Err(strike) => {
-                    if !strikes.contains(&strike) {
-                        strikes.push(strike);
-                    }
-                }
+                Err(strike) if strikes.contains(&strike) => {}
+                Err(strike) => strikes.push(strike),
             }
         }
-        if next.is_empty() {
+        if next.set.is_empty() {
             let mut strikes = strikes.into_iter();
             return match strikes.next() {
                 Some(first) => Verdict::Impossible(first, strikes.collect()),
                 None => Verdict::Inconclusive,
             };
         }
-        self.set = merged(next);
+        self.set = next.set;
         Verdict::Explained(common(marks.iter()))
     }
 
     /// Starts again from one state, keeping the calls that are open.
     pub(crate) fn rebuild(&mut self, state: S, but: Option<CallId>) {
         let mut pending: Vec<CallId> =
-            self.set.iter().flat_map(|configuration| configuration.pending.iter().copied()).collect();
+            self.set.iter().flat_map(|configuration| configuration.world.pending.iter().copied()).collect();
         pending.sort_unstable();
         pending.dedup();
         pending.retain(|&call| Some(call) != but);
-        self.set = vec![Configuration { state, pending, early: BTreeMap::new() }];
+        self.set = vec![Configuration::new(state, pending)];
     }
+}
+
+/// The pending calls whose order before the call can matter, directly or through each other.
+fn related<S>(call: CallId, pending: &[CallId], calls: &dyn Calls<S>) -> Vec<CallId> {
+    let mut related = vec![call];
+    loop {
+        let found = pending
+            .iter()
+            .copied()
+            .find(|&other| !related.contains(&other) && related.iter().any(|&one| calls.depend(one, other)));
+        match found {
+            Some(other) => related.push(other),
+            None => break,
+        }
+    }
+    // In the order of their starts.
+    pending.iter().copied().filter(|other| *other != call && related.contains(other)).collect()
 }
 
 impl<S: Clone> Configuration<S> {
+    fn new(state: S, pending: Vec<CallId>) -> Self {
+        Self { world: World { state, pending, early: Vec::new() }, marks: BTreeMap::new() }
+    }
+
     fn after(&self, call: CallId, branch: Branch<S>) -> Self {
-        let mut after = Self { state: branch.state, pending: self.pending.clone(), early: self.early.clone() };
-        after.pending.retain(|&other| other != call);
-        after.early.insert(call, branch.marks);
-        after
+        let without = |list: &[CallId]| list.iter().copied().filter(|&other| other != call).collect::<Vec<_>>();
+        let mut early = self.world.early.clone();
+        let position = early.partition_point(|&other| other < call);
+        early.insert(position, call);
+        let world = World { state: branch.state, pending: without(&self.world.pending), early };
+        let mut marks = self.marks.clone();
+        marks.insert(call, branch.marks);
+        Self { world, marks }
     }
 }
 
-fn push<S: Clone + Eq + Hash>(
-    next: &mut Vec<Configuration<S>>,
-    seen: &mut HashSet<Configuration<S>>,
-    one: Configuration<S>,
-) {
-    if seen.insert(one.clone()) {
-        next.push(one);
+impl<S> World<S> {
+    /// Whether it is this call's turn among its twins.
+    fn may_act(&self, call: CallId, calls: &dyn Calls<S>) -> bool {
+        self.pending.contains(&call) && !self.pending.iter().any(|&other| calls.is_twin_before(other, call))
     }
 }
 
-/// Equal configurations become one; the order of the first of each stays.
-fn merged<S: Clone + Eq + Hash>(set: Vec<Configuration<S>>) -> Vec<Configuration<S>> {
-    let mut seen = HashSet::with_capacity(set.len());
-    set.into_iter().filter(|configuration| seen.insert(configuration.clone())).collect()
+/// Configurations of which equal ones have become one.
+struct Merged<S> {
+    set: Vec<Configuration<S>>,
+    at: HashMap<World<S>, usize>,
+}
+
+impl<S> Default for Merged<S> {
+    fn default() -> Self {
+        Self { set: Vec::new(), at: HashMap::new() }
+    }
+}
+
+impl<S: Clone + Eq + Hash> Merged<S> {
+    /// Adds one; of marks, those that both have are kept.
+    fn push(&mut self, configuration: Configuration<S>) {
+        match self.at.get(&configuration.world) {
+            Some(&at) => {
+                for (call, marks) in &mut self.set[at].marks {
+                    if let Some(others) = configuration.marks.get(call) {
+                        marks.retain(|mark| others.contains(mark));
+                    }
+                }
+            }
+            None => {
+                self.at.insert(configuration.world.clone(), self.set.len());
+                self.set.push(configuration);
+            }
+        }
+    }
+
+    /// The set once nothing more is to be said of a call.
+    fn without(self, call: CallId) -> Vec<Configuration<S>> {
+        let mut next = Self::default();
+        for mut configuration in self.set {
+            configuration.world.early.retain(|&other| other != call);
+            configuration.marks.remove(&call);
+            next.push(configuration);
+        }
+        next.set
+    }
 }
 
 /// The marks that stand in all lists, in the order of the first.

@@ -8,21 +8,35 @@ use proptest::{
 };
 
 use super::{
-    configurations::{Applied, Branch, Configurations, Verdict},
+    configurations::{Applied, Branch, Calls, Configurations, Verdict},
     ruling::{Mark, Strike},
 };
 use crate::{history::CallId, rule};
 
-/// A register that can be written, read, and swapped if it holds a value; some calls may leave it either way.
+/// Two registers that can be written, read, and swapped if they hold a value; some calls may leave them either way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Op {
-    Write(u8),
-    Read(u8),
+    Write(usize, u8),
+    Read(usize, u8),
     /// Answered `true` only if it held the first value.
-    Swap(u8, u8, bool),
+    Swap(usize, u8, u8, bool),
     /// The outcome is open: it wrote, or not.
-    Perhaps(u8),
+    Perhaps(usize, u8),
+    /// Looks at both registers at once.
+    ReadBoth(u8, u8),
 }
+
+impl Op {
+    /// The registers that it is about.
+    fn registers(self) -> [bool; 2] {
+        match self {
+            Self::Write(at, _) | Self::Read(at, _) | Self::Swap(at, ..) | Self::Perhaps(at, _) => [at == 0, at == 1],
+            Self::ReadBoth(..) => [true, true],
+        }
+    }
+}
+
+type State = [u8; 2];
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,44 +62,33 @@ fn strike() -> Strike {
 }
 
 /// All states after the op; none when its answer is not permitted.
-fn after(state: u8, op: Op) -> Vec<u8> {
+fn after(state: State, op: Op) -> Vec<State> {
+    let with = |at: usize, value: u8| {
+        let mut changed = state;
+        changed[at] = value;
+        changed
+    };
     match op {
-        Op::Write(value) => vec![value],
-        Op::Read(value) => {
-            if value == state {
-                vec![state]
-            } else {
-                vec![]
-            }
-        }
-        Op::Swap(from, to, true) => {
-            if state == from {
-                vec![to]
-            } else {
-                vec![]
-            }
-        }
-        Op::Swap(from, _, false) => {
-            if state == from {
-                vec![]
-            } else {
-                vec![state]
-            }
-        }
-        Op::Perhaps(value) => vec![state, value],
+        Op::Write(at, value) => vec![with(at, value)],
+        Op::Read(at, value) if value == state[at] => vec![state],
+        Op::Swap(at, from, to, true) if state[at] == from => vec![with(at, to)],
+        Op::Swap(at, from, _, false) if state[at] != from => vec![state],
+        Op::Perhaps(at, value) => vec![state, with(at, value)],
+        Op::ReadBoth(a, b) if state == [a, b] => vec![state],
+        Op::Read(..) | Op::Swap(..) | Op::ReadBoth(..) => vec![],
     }
 }
 
 /// A lost call may have done its work, whatever it would have answered.
-fn after_lost(state: u8, op: Op) -> Vec<u8> {
+fn after_lost(state: State, op: Op) -> Vec<State> {
     match op {
-        Op::Write(value) | Op::Perhaps(value) => vec![value],
-        Op::Swap(from, to, _) if state == from => vec![to],
-        _ => vec![],
+        Op::Write(at, value) | Op::Perhaps(at, value) => after(state, Op::Write(at, value)),
+        Op::Swap(at, from, to, _) => after(state, Op::Swap(at, from, to, true)),
+        Op::Read(..) | Op::ReadBoth(..) => vec![],
     }
 }
 
-fn applied(states: Vec<u8>) -> Applied<u8> {
+fn applied(states: Vec<State>) -> Applied<State> {
     if states.is_empty() {
         return Err(strike());
     }
@@ -93,22 +96,40 @@ fn applied(states: Vec<u8>) -> Applied<u8> {
     Ok(states.into_iter().map(|state| Branch { state, marks: marks.clone() }).collect())
 }
 
-/// The engine's word: the position of the first end that no world explains.
-fn by_configurations(case: &Case) -> Option<usize> {
-    let mut worlds = Configurations::new(0u8);
-    let apply = |state: &u8, call: CallId| {
-        let (op, fate) = case.ops[call.0 as usize];
+impl Case {
+    fn ended(&self, op: CallId) -> usize {
+        self.steps.iter().position(|step| matches!(step, Step::End(it) if *it as u64 == op.0)).unwrap_or(usize::MAX)
+    }
+}
+
+impl Calls<State> for Case {
+    fn apply(&self, state: &State, call: CallId) -> Applied<State> {
+        let (op, fate) = self.ops[call.0 as usize];
         match fate {
             Fate::Answered => applied(after(*state, op)),
             Fate::Lost => applied(after_lost(*state, op)),
         }
-    };
+    }
+
+    fn depend(&self, a: CallId, b: CallId) -> bool {
+        let (a, b) = (self.ops[a.0 as usize].0.registers(), self.ops[b.0 as usize].0.registers());
+        a.iter().zip(b).any(|(a, b)| *a && b)
+    }
+
+    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
+        self.ops[first.0 as usize] == self.ops[second.0 as usize] && self.ended(first) < self.ended(second)
+    }
+}
+
+/// The engine's word: the position of the first end that no world explains.
+fn by_configurations(case: &Case) -> Option<usize> {
+    let mut worlds = Configurations::new([0, 0]);
     for (position, step) in case.steps.iter().enumerate() {
         match *step {
             Step::Start(op) => worlds.start(CallId(op as u64)),
             Step::End(op) if case.ops[op].1 == Fate::Lost => worlds.lose(CallId(op as u64)),
             Step::End(op) => {
-                if let Verdict::Impossible(..) = worlds.finish(CallId(op as u64), &apply) {
+                if let Verdict::Impossible(..) = worlds.finish(CallId(op as u64), case) {
                     return Some(position);
                 }
             }
@@ -133,7 +154,7 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
         case.ops[a].1 == Fate::Answered
             && ends.get(&a).is_some_and(|end| starts.get(&b).is_some_and(|start| end < start))
     };
-    fn search(case: &Case, state: u8, must: &[usize], may: &[usize], before: &dyn Fn(usize, usize) -> bool) -> bool {
+    fn search(case: &Case, state: State, must: &[usize], may: &[usize], before: &dyn Fn(usize, usize) -> bool) -> bool {
         if must.is_empty() {
             return true;
         }
@@ -152,7 +173,7 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
                 && states.into_iter().any(|state| search(case, state, must, &without(may, op), before))
         })
     }
-    search(case, 0, &must, &may, &before)
+    search(case, [0, 0], &must, &may, &before)
 }
 
 fn by_brute_force(case: &Case) -> Option<usize> {
@@ -164,18 +185,26 @@ fn by_brute_force(case: &Case) -> Option<usize> {
 
 fn cases() -> impl Strategy<Value = Case> {
     let value = || 0..3u8;
+    let at = || 0..2usize;
     let op = prop_oneof![
-        value().prop_map(Op::Write),
-        value().prop_map(Op::Read),
-        (value(), value(), any::<bool>()).prop_map(|(from, to, done)| Op::Swap(from, to, done)),
-        value().prop_map(Op::Perhaps),
+        (at(), value()).prop_map(|(at, value)| Op::Write(at, value)),
+        (at(), value()).prop_map(|(at, value)| Op::Read(at, value)),
+        (at(), value(), value(), any::<bool>()).prop_map(|(at, from, to, done)| Op::Swap(at, from, to, done)),
+        (at(), value()).prop_map(|(at, value)| Op::Perhaps(at, value)),
+        (value(), value()).prop_map(|(a, b)| Op::ReadBoth(a, b)),
     ];
     let fate = prop_oneof![4 => Just(Fate::Answered), 1 => Just(Fate::Lost)];
     prop::collection::vec((op, fate), 1..=6).prop_flat_map(|ops| {
         let count = ops.len();
         // Each number appears twice: first its start, then its end.
         let order: Vec<usize> = (0..count).chain(0..count).collect();
-        (Just(ops), Just(order).prop_shuffle()).prop_map(|(ops, order)| {
+        // Some calls are repeats of the first.
+        let ops = (Just(ops), prop::collection::vec(prop::bool::weighted(0.3), count)).prop_map(
+            |(ops, twin): (Vec<(Op, Fate)>, Vec<bool>)| {
+                ops.iter().zip(twin).map(|(op, twin)| if twin { ops[0] } else { *op }).collect::<Vec<_>>()
+            },
+        );
+        (ops, Just(order).prop_shuffle()).prop_map(|(ops, order)| {
             let mut started = vec![false; ops.len()];
             let steps = order
                 .into_iter()
@@ -205,40 +234,53 @@ fn the_verdict_equals_that_of_an_enumeration_of_all_orders() {
 
 #[test]
 fn a_lost_call_may_still_act_until_its_process_has_ended() {
-    let ops = [Op::Write(2), Op::Read(2), Op::Read(0)];
-    let apply = |state: &u8, call: CallId| match call.0 {
-        0 => applied(after_lost(*state, ops[0])),
-        other => applied(after(*state, ops[other as usize])),
+    let ops = [(Op::Write(0, 2), Fate::Lost), (Op::Read(0, 2), Fate::Answered), (Op::Read(0, 0), Fate::Answered)];
+    let case = Case { ops: ops.to_vec(), steps: Vec::new() };
+    let lost = || {
+        let mut worlds = Configurations::new([0, 0]);
+        worlds.start(CallId(0));
+        worlds.lose(CallId(0));
+        worlds
     };
-    let mut worlds = Configurations::new(0u8);
-    worlds.start(CallId(0));
-    worlds.lose(CallId(0));
+    let mut worlds = lost();
     // Not yet, then it has.
     for call in [CallId(2), CallId(1)] {
         worlds.start(call);
-        assert!(matches!(worlds.finish(call, &apply), Verdict::Explained(_)));
+        assert!(matches!(worlds.finish(call, &case), Verdict::Explained(_)));
     }
-    let mut worlds = Configurations::new(0u8);
-    worlds.start(CallId(0));
-    worlds.lose(CallId(0));
+    let mut worlds = lost();
     worlds.start(CallId(2));
-    assert!(matches!(worlds.finish(CallId(2), &apply), Verdict::Explained(_)));
-    worlds.end(&[CallId(0)], &apply);
-    assert_eq!(worlds.states().copied().collect::<Vec<_>>(), [0, 2], "done or not done, and nothing pending");
+    assert!(matches!(worlds.finish(CallId(2), &case), Verdict::Explained(_)));
+    worlds.end(&[CallId(0)], &case);
+    let states: Vec<State> = worlds.states().copied().collect();
+    assert_eq!(states, [[0, 0], [2, 0]], "done or not done, and nothing pending");
     assert!(!worlds.is_busy());
+}
+
+/// Each call sets a bit of its own: no two orders meet before the end.
+struct Bits;
+
+impl Calls<u64> for Bits {
+    fn apply(&self, state: &u64, call: CallId) -> Applied<u64> {
+        Ok(vec![Branch { state: state | 1 << call.0, marks: Vec::new() }])
+    }
+
+    fn depend(&self, _: CallId, _: CallId) -> bool {
+        true
+    }
+
+    fn is_twin_before(&self, _: CallId, _: CallId) -> bool {
+        false
+    }
 }
 
 #[test]
 fn past_the_budget_the_object_is_inconclusive_and_never_guessed() {
-    // Sixteen overlapping writes of different values, none answered, and reads between.
-    let apply = |state: &u64, call: CallId| -> Applied<u64> {
-        Ok(vec![Branch { state: state | 1 << call.0, marks: Vec::new() }])
-    };
     let mut worlds = Configurations::new(0u64);
     for call in 0..40 {
         worlds.start(CallId(call));
     }
-    assert!(matches!(worlds.finish(CallId(0), &apply), Verdict::Inconclusive));
+    assert!(matches!(worlds.finish(CallId(0), &Bits), Verdict::Inconclusive));
     assert!(worlds.is_exhausted());
-    assert!(matches!(worlds.finish(CallId(1), &apply), Verdict::Inconclusive));
+    assert!(matches!(worlds.finish(CallId(1), &Bits), Verdict::Inconclusive));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
-    configurations::Verdict as Explanation,
+    configurations::{Applied, Calls, Verdict as Explanation},
     content::Contents,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
@@ -210,10 +210,7 @@ impl<'h> Judge<'h> {
             if let Some(object) = self.volumes.get_mut(&key) {
                 let world = &self.world;
                 let overlapped = object.open.iter().any(|&other| other != id);
-                let explanation = object.worlds.finish(id, &|state: &Volume, call| match world.operations.get(call) {
-                    Some(operation) => volume::apply(world, state, operation),
-                    None => Err(unknown_call()),
-                });
+                let explanation = object.worlds.finish(id, &OnVolume(world));
                 object.open.retain(|&open| open != id);
                 self.settle_volume(&key, operation, answer, explanation, overlapped, place);
             }
@@ -224,11 +221,7 @@ impl<'h> Judge<'h> {
             if let Some(object) = self.snapshots.get_mut(&key) {
                 let world = &self.world;
                 let overlapped = object.open.iter().any(|&other| other != id);
-                let explanation =
-                    object.worlds.finish(id, &|state: &Snapshot, call| match world.operations.get(call) {
-                        Some(operation) => snapshot::apply(world, state, operation),
-                        None => Err(unknown_call()),
-                    });
+                let explanation = object.worlds.finish(id, &OnSnapshot(world));
                 object.open.retain(|&open| open != id);
                 self.settle_snapshot(&key, operation, answer, explanation, overlapped, place);
             }
@@ -423,20 +416,14 @@ impl<'h> Judge<'h> {
             object.open.retain(|&open| open != id);
             object.worlds.lose(id);
             if over {
-                object.worlds.end(&[id], &|state: &Volume, call| match world.operations.get(call) {
-                    Some(operation) => volume::apply(world, state, operation),
-                    None => Err(unknown_call()),
-                });
+                object.worlds.end(&[id], &OnVolume(world));
             }
         }
         if let Some(object) = self.names.snapshot_of(operation).and_then(|key| self.snapshots.get_mut(&key)) {
             object.open.retain(|&open| open != id);
             object.worlds.lose(id);
             if over {
-                object.worlds.end(&[id], &|state: &Snapshot, call| match world.operations.get(call) {
-                    Some(operation) => snapshot::apply(world, state, operation),
-                    None => Err(unknown_call()),
-                });
+                object.worlds.end(&[id], &OnSnapshot(world));
             }
         }
     }
@@ -560,17 +547,11 @@ impl<'h> Judge<'h> {
         };
         for object in self.volumes.values_mut() {
             let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
-            object.worlds.end(&calls, &|state: &Volume, call| match world.operations.get(call) {
-                Some(operation) => volume::apply(world, state, operation),
-                None => Err(unknown_call()),
-            });
+            object.worlds.end(&calls, &OnVolume(world));
         }
         for object in self.snapshots.values_mut() {
             let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
-            object.worlds.end(&calls, &|state: &Snapshot, call| match world.operations.get(call) {
-                Some(operation) => snapshot::apply(world, state, operation),
-                None => Err(unknown_call()),
-            });
+            object.worlds.end(&calls, &OnSnapshot(world));
         }
     }
 
@@ -630,6 +611,40 @@ fn after_conviction(object: &Object<Volume>, operation: &Operation<'_>, answer: 
             None => confused,
         },
         _ => confused,
+    }
+}
+
+/// The calls of a history, taking effect on a volume.
+struct OnVolume<'a, 'h>(&'a World<'h>);
+
+/// The calls of a history, taking effect on a snapshot.
+struct OnSnapshot<'a, 'h>(&'a World<'h>);
+
+impl Calls<Volume> for OnVolume<'_, '_> {
+    fn apply(&self, state: &Volume, call: CallId) -> Applied<Volume> {
+        self.0.operations.get(call).map_or_else(|| Err(unknown_call()), |one| volume::apply(self.0, state, one))
+    }
+
+    fn depend(&self, a: CallId, b: CallId) -> bool {
+        self.0.operations.depend(a, b)
+    }
+
+    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
+        self.0.operations.is_twin_before(first, second)
+    }
+}
+
+impl Calls<Snapshot> for OnSnapshot<'_, '_> {
+    fn apply(&self, state: &Snapshot, call: CallId) -> Applied<Snapshot> {
+        self.0.operations.get(call).map_or_else(|| Err(unknown_call()), |one| snapshot::apply(self.0, state, one))
+    }
+
+    fn depend(&self, a: CallId, b: CallId) -> bool {
+        self.0.operations.depend(a, b)
+    }
+
+    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
+        self.0.operations.is_twin_before(first, second)
     }
 }
 

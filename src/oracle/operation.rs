@@ -21,6 +21,8 @@ pub(crate) struct Operation<'h> {
     pub(crate) ended: usize,
     /// How long its client waited, in microseconds.
     pub(crate) waited: u64,
+    /// The first call of the history with this very request: states name it in place of all its repeats.
+    pub(crate) alike: CallId,
 }
 
 impl<'h> Operation<'h> {
@@ -49,6 +51,56 @@ impl<'h> Operation<'h> {
     }
 }
 
+/// What of an object a call can see or change, given the answer that it got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reach<'h> {
+    /// Everything about the object.
+    All,
+    /// It changes nothing.
+    Reads,
+    /// The volume at these paths of a node.
+    Places(&'h str, [&'h str; 2]),
+}
+
+impl<'h> Operation<'h> {
+    /// Whether the order of two calls on one object can matter.
+    pub(crate) fn depends_on(&self, other: &Self) -> bool {
+        match (self.reach(), other.reach()) {
+            (Reach::Reads, Reach::Reads) => false,
+            (Reach::Places(node, paths), Reach::Places(other_node, others)) => {
+                node == other_node && paths.iter().any(|path| !path.is_empty() && others.contains(path))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the other call is the same request with the same outcome, and this one ends sooner.
+    pub(crate) fn is_twin_before(&self, other: &Self) -> bool {
+        self.ended < other.ended
+            && self.alike == other.alike
+            && self.call.instance == other.call.instance
+            && self.outcome == other.outcome
+    }
+
+    /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
+    fn reach(&self) -> Reach<'h> {
+        if matches!(self.outcome, Some(Outcome::Status(_))) {
+            return Reach::All;
+        }
+        let node = self.call.node.as_str();
+        match self.request() {
+            Request::NodePublishVolume(r) => Reach::Places(node, [&r.target_path, &r.staging_target_path]),
+            Request::NodeUnpublishVolume(r) => Reach::Places(node, [&r.target_path, ""]),
+            Request::NodeStageVolume(r) => Reach::Places(node, [&r.staging_target_path, ""]),
+            Request::ValidateVolumeCapabilities(_)
+            | Request::ControllerGetVolume(_)
+            | Request::NodeGetVolumeStats(_)
+            | Request::GetSnapshot(_) => Reach::Reads,
+            _ => Reach::All,
+        }
+    }
+}
+
 /// All calls of a history.
 #[derive(Debug, Default)]
 pub(crate) struct Operations<'h>(HashMap<CallId, Operation<'h>>);
@@ -57,6 +109,7 @@ impl<'h> Operations<'h> {
     /// Pairs each call with its end.
     pub(crate) fn of(history: &'h History) -> Self {
         let mut operations: HashMap<CallId, Operation<'h>> = HashMap::new();
+        let mut alike = HashMap::new();
         for (position, event) in history.events.iter().enumerate() {
             match &event.kind {
                 EventKind::Call(call) => {
@@ -68,6 +121,7 @@ impl<'h> Operations<'h> {
                         ended: usize::MAX,
                         // Its beginning, until the end is seen.
                         waited: event.at,
+                        alike: *alike.entry((call.request.rpc(), &call.node, call.request.encode())).or_insert(call.id),
                     });
                 }
                 EventKind::Return { call, outcome } => {
@@ -88,6 +142,22 @@ impl<'h> Operations<'h> {
     /// The call of that id.
     pub(crate) fn get(&self, call: CallId) -> Option<&Operation<'h>> {
         self.0.get(&call)
+    }
+
+    /// Whether the order of two calls on one object can matter.
+    pub(crate) fn depend(&self, a: CallId, b: CallId) -> bool {
+        match (self.get(a), self.get(b)) {
+            (Some(a), Some(b)) => a.depends_on(b),
+            _ => true,
+        }
+    }
+
+    /// Whether the calls are twins of which the first ends sooner.
+    pub(crate) fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
+        match (self.get(first), self.get(second)) {
+            (Some(first), Some(second)) => first.is_twin_before(second),
+            _ => false,
+        }
     }
 
     /// All of them, in the order of their starts.

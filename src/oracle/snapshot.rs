@@ -267,7 +267,7 @@ fn effect(state: &Snapshot, operation: &Operation<'_>) -> Snapshot {
     match operation.request() {
         Request::CreateSnapshot(request) if state.existence != Existence::Present => Snapshot {
             existence: Existence::Present,
-            created: Some(operation.call.id),
+            created: Some(operation.alike),
             source: Some(request.source_volume_id.clone()),
             ..state.clone()
         },

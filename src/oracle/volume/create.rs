@@ -288,7 +288,7 @@ pub(super) fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
     }
     let mut after = state.clone();
     after.existence = Existence::Present;
-    after.created = Some(operation.call.id);
+    after.created = Some(operation.alike);
     after.id = None;
     after
 }

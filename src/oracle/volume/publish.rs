@@ -305,7 +305,7 @@ pub(super) fn effect_publish(
     after.publications.entry(place).or_insert_with(|| Publication {
         capability: Capability::from(capability),
         read_only: request.readonly,
-        by: operation.call.id,
+        by: operation.alike,
     });
     after
 }
