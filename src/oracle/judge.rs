@@ -212,10 +212,12 @@ impl<'h> Judge<'h> {
                 let overlapped = object.open.iter().any(|&other| other != id);
                 let explanation = object.worlds.finish(id, &OnVolume(world));
                 object.open.retain(|&open| open != id);
+                object.settled = operation.ended;
                 self.settle_volume(&key, operation, answer, explanation, overlapped, place);
             }
         }
         if let Some(key) = self.names.snapshot_of(operation) {
+            self.unique_snapshot(answer, &key, place);
             let open = self.snapshots.get(&key).map(|object| object.open.clone()).unwrap_or_default();
             self.refresh(&open);
             if let Some(object) = self.snapshots.get_mut(&key) {
@@ -223,6 +225,7 @@ impl<'h> Judge<'h> {
                 let overlapped = object.open.iter().any(|&other| other != id);
                 let explanation = object.worlds.finish(id, &OnSnapshot(world));
                 object.open.retain(|&open| open != id);
+                object.settled = operation.ended;
                 self.settle_snapshot(&key, operation, answer, explanation, overlapped, place);
             }
         }
@@ -318,6 +321,25 @@ impl<'h> Judge<'h> {
             )
         });
         let _ = operation;
+        self.ledger.enter(marks, place);
+    }
+
+    /// An id that a cut gives belongs to no other snapshot that exists (specification line 1988).
+    fn unique_snapshot(&mut self, answer: Answer<'_>, key: &Key, place: &Place) {
+        let Answer::Ok(Reply::CreateSnapshot(reply)) = answer else { return };
+        let Some(id) = reply.snapshot.as_ref().map(|snapshot| &snapshot.snapshot_id) else { return };
+        let taken = self.snapshots.iter().find(|(other, object)| {
+            *other != key
+                && object.certainly(|state| state.existence_of(id) == Existence::Present && state.id.is_some())
+        });
+        let mut marks = Vec::new();
+        check(&mut marks, rule!("CTRL-SNAPCREATE-034"), taken.is_none(), || {
+            (
+                "two snapshots have one id".into(),
+                "an id of its own for each snapshot".into(),
+                format!("snapshot_id {id:?} for {key:?}"),
+            )
+        });
         self.ledger.enter(marks, place);
     }
 
@@ -595,9 +617,9 @@ impl<S: Clone + Eq + std::hash::Hash> Object<S> {
         self.worlds.start(call);
     }
 
-    /// Whether the last call on the object came before this one, so that both saw the same state.
+    /// Whether nothing was under way on the object while the call ran, so that it saw the state of now.
     fn is_quiet_since(&self, operation: &Operation<'_>) -> bool {
-        self.open.is_empty() && self.calls.last().is_none_or(|last| *last < operation.call.id)
+        self.open.is_empty() && self.settled < operation.started
     }
 }
 

@@ -35,12 +35,14 @@ pub(super) struct Object<S> {
     pub(super) calls: Vec<CallId>,
     /// Calls that have not been answered.
     pub(super) open: Vec<CallId>,
+    /// The position at which the last of them ended.
+    pub(super) settled: usize,
 }
 
 impl<S: Clone + Eq + Hash> Object<S> {
     /// An object in one state.
     pub(super) fn new(state: S) -> Self {
-        Self { worlds: Configurations::new(state), calls: Vec::new(), open: Vec::new() }
+        Self { worlds: Configurations::new(state), calls: Vec::new(), open: Vec::new(), settled: 0 }
     }
 
     /// The calls that a finding shows: the first, and the last few up to this one.

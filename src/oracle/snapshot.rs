@@ -8,7 +8,7 @@ use super::{
     configurations::{Applied, Branch},
     operation::Operation,
     ruling::{Answer, Expectation, Mark, Problem, Ruling, Strike, advise, check},
-    volume::{Existence, missing, oversized, unimplemented},
+    volume::{Existence, is_unusual, missing, oversized, unimplemented, unusual_name},
     world::World,
 };
 use crate::{
@@ -145,6 +145,11 @@ fn expect_create(
     expectation.problem_if(source.is_empty(), || missing(rule!("CTRL-SNAPCREATE-022"), "source_volume_id"));
     expectation.problem_if(request.name.is_empty(), || missing(rule!("CTRL-SNAPCREATE-023"), "name"));
     oversized(&mut expectation, "name", &request.name);
+    unusual_name(&mut expectation, rule!("CTRL-SNAPCREATE-024"), &request.name);
+    expectation.problem_if(request.parameters.keys().any(|key| operation.invented(key)), || {
+        Problem::new(rule!("CTRL-SNAPCREATE-028"), "parameters has a key that no plugin knows", &[InvalidArgument])
+            .ok_allowed()
+    });
     let around = world.around(operation).source;
     let repeat = state.existence == Existence::Present && state.source.as_ref() == Some(source);
     expectation.problem_if(!source.is_empty() && around.existence == Existence::Absent && !repeat, || {
@@ -291,6 +296,9 @@ fn succeed(
                 return Branch { state: effect(state, operation), marks };
             };
             marks.push(Mark::Held(rule!("CTRL-INTERACT-008")));
+            if is_unusual(&request.name) {
+                marks.push(Mark::Held(rule!("CTRL-SNAPCREATE-024")));
+            }
             check(
                 &mut marks,
                 rule!("CTRL-SNAPCREATE-037"),

@@ -52,9 +52,18 @@ pub(super) fn expect(
 fn request_problems(
     world: &World<'_>,
     expectation: &mut Expectation,
-    _operation: &Operation<'_>,
+    operation: &Operation<'_>,
     request: &v1::CreateVolumeRequest,
 ) {
+    fields::unusual_name(expectation, rule!("CTRL-CREATE-023"), &request.name);
+    expectation.problem_if(request.parameters.keys().any(|key| operation.invented(key)), || {
+        Problem::new(rule!("CTRL-CREATE-038"), "parameters has a key that no plugin knows", &[InvalidArgument])
+            .ok_allowed()
+    });
+    expectation.problem_if(request.mutable_parameters.keys().any(|key| operation.invented(key)), || {
+        Problem::new(rule!("CTRL-CREATE-049"), "mutable_parameters has a key that no plugin knows", &[InvalidArgument])
+            .ok_warns()
+    });
     expectation.problem_if(request.name.is_empty(), || fields::missing(rule!("CTRL-CREATE-018"), "name"));
     fields::capabilities(expectation, rule!("CTRL-CREATE-036"), &request.volume_capabilities);
     fields::oversized(expectation, "name", &request.name);
@@ -260,6 +269,13 @@ fn existing_problems(
     differs |= first.mutable_parameters != request.mutable_parameters;
     topology_of_existing(expectation, state, request);
     differs |= first.accessibility_requirements != request.accessibility_requirements;
+    // What is compatible is the plugin's to say where nothing tells, and so is what a lost answer would have told.
+    let untold = state.topology.is_none() && first.accessibility_requirements != request.accessibility_requirements;
+    let other = (differs || untold) && !expectation.problems.is_empty();
+    expectation.problem_if(other, || {
+        Problem::new(rule!("CTRL-CREATE-143"), "a volume of this name was asked for in another way", &[AlreadyExists])
+            .ok_allowed()
+    });
     if expectation.problems.is_empty() && !differs && state.capacity > 0 {
         expectation.must_succeed.push(rule!("CTRL-CREATE-005"));
     }
@@ -309,6 +325,12 @@ pub(super) fn succeed(
     let again = state.existence == Existence::Present;
     if again {
         compare(&mut marks, state, volume);
+    }
+    if fields::is_unusual(&request.name) {
+        marks.push(Mark::Held(rule!("CTRL-CREATE-023")));
+    }
+    if request.parameters.keys().any(|key| request.mutable_parameters.contains_key(key)) {
+        marks.push(Mark::Held(rule!("CTRL-CREATE-009")));
     }
     let source = request.volume_content_source.is_some();
     capacity(&mut marks, request.capacity_range.as_ref(), volume.capacity_bytes, source);

@@ -100,3 +100,21 @@ pub(crate) fn oversized(expectation: &mut Expectation, field: &str, text: &str) 
             .ok_allowed()
     });
 }
+
+/// Whether a name has more than letters, digits and dashes, or is as long as it may be.
+pub(crate) fn is_unusual(name: &str) -> bool {
+    let banned = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    !name.is_empty() && name.len() <= 128 && !name.contains(banned) && (name.len() == 128 || !name.chars().all(plain))
+}
+
+/// Any Unicode string within the limit is a name, but for control characters (specification lines 813–817).
+pub(crate) fn unusual_name(expectation: &mut Expectation, rule: RuleId, name: &str) {
+    expectation.problem_if(is_unusual(name), || {
+        Problem::new(rule, "the name is unusual, and legal", &[]).warn_on(&[InvalidArgument]).ok_allowed()
+    });
+    let banned = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    expectation.problem_if(name.contains(banned), || {
+        Problem::new(rule!("GEN-ERR-009"), "the name has control characters", &[InvalidArgument]).ok_allowed()
+    });
+}

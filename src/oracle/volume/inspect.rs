@@ -47,6 +47,11 @@ pub(super) fn expect_validate(
             .ok_allowed()
     });
     super::exists(&mut expectation, rule!("CTRL-VALIDATE-024"), rule!("CTRL-VALIDATE-022"), state, operation, id);
+    if state.existence_of(id) == Existence::Absent
+        && let Some(problem) = expectation.problems.last_mut()
+    {
+        problem.also.push(rule!("CTRL-VALIDATE-021"));
+    }
     if state.existence_of(id) == Existence::Present {
         let own_context = request.volume_context.is_empty()
             || state.context.as_ref().is_some_and(|context| *context == request.volume_context);

@@ -126,6 +126,18 @@ pub(super) fn expect_expand(
                 .ok_warns()
         });
     }
+    // Another capability than the one that it is published with is only a hint, but may be looked at.
+    let published = state.publications.get(&(operation.call.node.clone(), path.clone()));
+    if let (Some(published), Some(asked)) = (published, request.volume_capability.as_ref().map(Capability::from)) {
+        expectation.problem_if(published.capability != asked, || {
+            Problem::new(
+                rule!("NODE-EXPAND-027"),
+                "the volume is published with another capability",
+                &[InvalidArgument],
+            )
+            .ok_allowed()
+        });
+    }
     if state.existence_of(id) == Existence::Present {
         if !is_at(state, operation, path) {
             expectation.problems.push(

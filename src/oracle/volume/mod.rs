@@ -16,7 +16,7 @@ mod stage;
 mod state;
 
 pub(crate) use create::is_compatible;
-pub(crate) use fields::{missing, oversized};
+pub(crate) use fields::{is_unusual, missing, oversized, unusual_name};
 pub(crate) use inspect::description_marks;
 pub(crate) use observe::look;
 pub(crate) use rules::{apply, exists, unimplemented};

@@ -56,7 +56,28 @@ pub(super) fn expect_publish(
             .ok_allowed()
     });
     second_publish(world, &mut expectation, state, operation, request, &capability);
+    if !world.has("Node.STAGE_UNSTAGE_VOLUME") {
+        super::rules::attached_for(&mut expectation, state, &capability);
+    }
+    one_of_several(world, &mut expectation, state, &capability);
     expectation
+}
+
+/// A volume that was made for several capabilities can be used under each (specification lines 835–839).
+fn one_of_several(world: &World<'_>, expectation: &mut Expectation, state: &Volume, capability: &Capability) {
+    let Some(Request::CreateVolume(created)) =
+        state.created.and_then(|call| world.operations.get(call)).map(Operation::request)
+    else {
+        return;
+    };
+    let made_for: Vec<Capability> = created.volume_capabilities.iter().map(Capability::from).collect();
+    if made_for.len() < 2 || !made_for.contains(capability) || !state.publications.is_empty() {
+        return;
+    }
+    expectation.must_succeed.push(rule!("CTRL-CREATE-032"));
+    if made_for.iter().any(|other| other.mode != capability.mode) {
+        expectation.must_succeed.push(rule!("CTRL-CREATE-034"));
+    }
 }
 
 fn staging(

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     history::{Reply, Request},
     oracle::{
+        capability::Capability,
         configurations::{Applied, Branch},
         operation::Operation,
         ruling::{Answer, Expectation, Mark, Problem, Ruling, Strike},
@@ -120,6 +121,9 @@ fn succeed(
         (Request::NodeGetVolumeStats(_), Reply::NodeGetVolumeStats(reply)) => {
             measure::stats_marks(world, reply, &mut marks);
         }
+        (Request::NodePublishVolume(_), _) if state.topology.as_ref().is_some_and(|known| !known.is_empty()) => {
+            marks.push(Mark::Held(rule!("CTRL-CREATE-111")));
+        }
         (Request::ControllerModifyVolume(_), _) => marks.push(Mark::Held(rule!("CTRL-MODIFY-002"))),
         (Request::DeleteVolume(_), _) if known => {
             marks.push(Mark::Held(rule!("CTRL-INTERACT-001")));
@@ -180,7 +184,9 @@ pub(crate) fn exists(
             } else {
                 "the volume was deleted".to_owned()
             };
-            let problem = Problem::new(rule, what, &[NotFound]).also(&[umbrella, rule!("GEN-ERR-004")]);
+            let deleted = (!operation.invented(id)).then_some(rule!("CTRL-DELETE-014"));
+            let problem =
+                Problem::new(rule, what, &[NotFound]).also(&[umbrella, rule!("GEN-ERR-004")]).also(deleted.as_slice());
             // A made-up id may be malformed for this plugin (contested point 1).
             expectation.problems.push(if operation.invented(id) { problem.or(&[InvalidArgument]) } else { problem });
         }
@@ -202,4 +208,11 @@ pub(crate) fn unimplemented(expectation: &mut Expectation, capability: &str) {
 /// A lost call that changes nothing need not be followed.
 fn nothing() -> Strike {
     Strike::new(rule!("GEN-TIME-005"), "the call would have changed nothing", "", "")
+}
+
+/// What is attached for a capability can be staged or published with it (specification line 1315).
+pub(super) fn attached_for(expectation: &mut Expectation, state: &Volume, capability: &Capability) {
+    if state.attachments.values().any(|held| held.capability == *capability) {
+        expectation.must_succeed.push(rule!("CTRL-PUBLISH-002"));
+    }
 }

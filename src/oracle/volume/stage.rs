@@ -48,6 +48,7 @@ pub(super) fn expect_stage(
             .warn_on(&[InvalidArgument])
             .ok_allowed()
     });
+    super::rules::attached_for(&mut expectation, state, &capability);
     let place = (operation.call.node.clone(), path.clone());
     match state.stagings.get(&place) {
         Some(held) if *held == capability => {
