@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     driver::{
-        BadConfiguration, Configuration, Driver, Expansion, Parts, SecondTarget,
+        BadConfiguration, Configuration, Driver, Expansion, Parts,
         capability::Capability,
         clock::SystemClock,
         content::{ContentDirectory, Durability},
@@ -25,7 +25,8 @@ use crate::{
         topology::Topology,
     },
     mountpod::{
-        MountPods, admission,
+        MountPods,
+        admission::SecondTarget,
         memory::{MemoryMountPods, MemoryOptions},
         protocol::Policy,
     },
@@ -159,10 +160,7 @@ pub async fn run_until(
 fn mount_pods(arguments: &DriverArguments) -> Result<Arc<dyn MountPods>, DriverFailure> {
     let configuration = arguments.configuration();
     let policy = Policy {
-        single_node_writer_second_target: match configuration.second_target {
-            SecondTarget::Refuse => admission::SecondTarget::Refuse,
-            SecondTarget::Allow => admission::SecondTarget::Allow,
-        },
+        single_node_writer_second_target: configuration.second_target,
         delete_delay: (!configuration.delete_delay.is_zero()).then_some(configuration.delete_delay),
         ..Policy::default()
     };

@@ -10,6 +10,7 @@ use super::{
     size::Sizes,
     topology::Topology,
 };
+use crate::mountpod::admission::SecondTarget;
 
 /// The name of the plugin (specification lines 574–576).
 pub const PLUGIN_NAME: &str = "csi-certify.reference";
@@ -47,16 +48,6 @@ pub enum Expansion {
     Online,
     /// Only while they are published nowhere.
     Offline,
-}
-
-/// What a second target of SINGLE_NODE_WRITER or SINGLE_NODE_READER_ONLY gets on the same node. The specification
-/// wants a refusal (line 2474); Kubernetes relies on success.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum SecondTarget {
-    /// FAILED_PRECONDITION.
-    Refuse,
-    /// OK.
-    Allow,
 }
 
 /// The settings contradict each other.

@@ -29,7 +29,7 @@ mod unoffered;
 mod volume_use;
 
 pub use assembly::{Driver, Parts};
-pub use configuration::{BadConfiguration, Configuration, Expansion, PLUGIN_NAME, SecondTarget};
+pub use configuration::{BadConfiguration, Configuration, Expansion, PLUGIN_NAME};
 pub use controller::ControllerService;
 pub use identifier::SnapshotId;
 pub use identity::IdentityService;

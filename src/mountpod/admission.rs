@@ -7,7 +7,7 @@ use super::{
 };
 
 /// What SINGLE_NODE_WRITER and SINGLE_NODE_READER_ONLY mean for a second target on the node.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, clap::ValueEnum)]
 pub enum SecondTarget {
     /// It is refused, as the specification's table recommends (line 2474).
     #[default]
