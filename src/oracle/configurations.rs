@@ -147,7 +147,7 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
                 None => Verdict::Inconclusive,
             };
         }
-        let marks = common(next.set.iter().filter_map(|configuration| configuration.marks.get(&call)));
+        let marks = common(next.set.iter().filter_map(|configuration| configuration.marks.get(&call).cloned()));
         self.set = next.without(call);
         Verdict::Explained(marks)
     }
@@ -212,7 +212,7 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
             };
         }
         self.set = next.set;
-        Verdict::Explained(common(marks.iter()))
+        Verdict::Explained(common(marks.into_iter()))
     }
 
     /// Starts again from one state, keeping the calls that are open.
@@ -310,9 +310,8 @@ impl<S: Clone + Eq + Hash> Merged<S> {
 }
 
 /// The marks that stand in all lists, in the order of the first.
-fn common<'a>(mut lists: impl Iterator<Item = &'a Vec<Mark>>) -> Vec<Mark> {
-    let Some(first) = lists.next() else { return Vec::new() };
-    let mut marks = first.clone();
+pub(crate) fn common(mut lists: impl Iterator<Item = Vec<Mark>>) -> Vec<Mark> {
+    let mut marks = lists.next().unwrap_or_default();
     for list in lists {
         marks.retain(|mark| list.contains(mark));
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
-    configurations::{Applied, Calls, Verdict as Explanation},
+    configurations::{Applied, Calls, Verdict as Explanation, common},
     content::Contents,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
@@ -358,9 +358,13 @@ impl<'h> Judge<'h> {
                         let published = entry.status.as_ref().map(|status| status.published_node_ids.as_slice());
                         if object.is_quiet_since(operation)
                             && object.certainly(|state| state.existence_of(&listed.volume_id) == Existence::Present)
-                            && let Some(state) = object.worlds.states().next()
                         {
-                            volume::description_marks(&self.world, state, listed, published, true, &mut marks);
+                            let each = object.worlds.states().map(|state| {
+                                let mut marks = Vec::new();
+                                volume::description_marks(&self.world, state, listed, published, true, &mut marks);
+                                marks
+                            });
+                            marks.extend(common(each));
                         }
                     }
                 }
@@ -377,12 +381,16 @@ impl<'h> Judge<'h> {
                             && object.certainly(|state| {
                                 state.existence_of(&listed.snapshot_id) == Existence::Present && !state.lenient
                             })
-                            && let Some(state) = object.worlds.states().next()
                         {
-                            snapshot::describe_again(state, listed, rule!("CTRL-INTERACT-012"), &mut marks);
-                            if state.ready {
-                                marks.push(Mark::Held(rule!("CTRL-INTERACT-013")));
-                            }
+                            let each = object.worlds.states().map(|state| {
+                                let mut marks = Vec::new();
+                                snapshot::describe_again(state, listed, rule!("CTRL-INTERACT-012"), &mut marks);
+                                if state.ready {
+                                    marks.push(Mark::Held(rule!("CTRL-INTERACT-013")));
+                                }
+                                marks
+                            });
+                            marks.extend(common(each));
                         }
                     }
                 }
