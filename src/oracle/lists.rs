@@ -219,6 +219,11 @@ impl Lists {
         }
     }
 
+    /// Nothing is certain any more: walks under way, and what they missed, do not count.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// What was missed and never turned up.
     pub(super) fn close(self) -> Vec<(Mark, super::ledger::Place)> {
         self.missed.into_values().map(|(strike, place)| (Mark::Broken(strike), place)).collect()

@@ -24,6 +24,8 @@ mod operation;
 mod overlap;
 mod plugin;
 mod replies;
+#[cfg(test)]
+mod reused_ids_tests;
 mod ruling;
 mod snapshot;
 mod statuses;
