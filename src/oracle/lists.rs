@@ -219,9 +219,10 @@ impl Lists {
         }
     }
 
-    /// Nothing is certain any more: walks under way, and what they missed, do not count.
+    /// Nothing is certain any more: lists that are being read are held against nothing.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        self.open.clear();
+        self.starts.clear();
     }
 
     /// What was missed and never turned up.
