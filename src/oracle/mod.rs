@@ -15,6 +15,8 @@ mod configurations;
 mod configurations_tests;
 mod content;
 mod judge;
+#[cfg(test)]
+mod judged_wrongly_tests;
 mod judgement;
 mod knowledge;
 mod ledger;
@@ -24,8 +26,6 @@ mod operation;
 mod overlap;
 mod plugin;
 mod replies;
-#[cfg(test)]
-mod reused_ids_tests;
 mod ruling;
 mod snapshot;
 mod statuses;

@@ -1,4 +1,4 @@
-//! Histories that were once judged wrongly: ids that are given twice, and drivers that forget.
+//! Histories that were once judged wrongly: ids that are given twice, drivers that forget, enumerators yet to come.
 
 use super::{Severity, judge};
 use crate::{
@@ -132,5 +132,18 @@ fn a_driver_that_is_said_not_to_survive_a_restart_may_forget_its_volumes_in_a_cr
         let violations = history.violations();
         assert!(expected.iter().all(|rule| violations.contains(rule)), "{violations:?}");
         assert_eq!(violations.contains(&"CTRL-LIST-002"), restartable, "{violations:?}");
+    }
+}
+
+/// The access mode -1 was taken for a missing one.
+#[test]
+fn an_access_mode_of_any_number_is_not_a_missing_one() {
+    for (mode, expected) in [(Some(-1), vec![]), (Some(99), vec![]), (None, vec!["CTRL-CREATE-075"])] {
+        let history = Written::by(true);
+        let mut request = create("a");
+        request.volume_capabilities[0].access_mode = mode.map(|mode| v1::volume_capability::AccessMode { mode });
+        let call = history.start(request);
+        history.0.reply(call, created("1").into());
+        assert_eq!(history.violations(), expected, "{mode:?}");
     }
 }
