@@ -3,7 +3,7 @@
 use super::{
     judge::Judge,
     lists::Certain,
-    objects::{Key, Object, Objects},
+    objects::{Key, Names, Object, Objects},
     operation::Operation,
     snapshot::Snapshot,
     volume::{Existence, Volume},
@@ -139,7 +139,7 @@ impl Judge<'_> {
 }
 
 /// Volumes that certainly are, and certainly are not, there.
-pub(super) fn certain_volumes(volumes: &Objects<Volume>) -> Certain {
+pub(super) fn certain_volumes(volumes: &Objects<Volume>, names: &Names) -> Certain {
     let mut certain = Certain::default();
     for object in volumes.values() {
         let Some(first) = object.worlds.states().next() else { continue };
@@ -153,13 +153,12 @@ pub(super) fn certain_volumes(volumes: &Objects<Volume>) -> Certain {
             first.dead_ids.iter().filter(|id| object.certainly(|state| state.existence_of(id) == Existence::Absent));
         certain.absent.extend(gone.cloned());
     }
-    // An id that came back to life under another name is there.
-    certain.absent.retain(|id| !certain.present.contains(id));
+    certain.absent.retain(|id| !names.is_reused_for_volumes(id));
     certain
 }
 
 /// Snapshots that certainly are, and certainly are not, there, as far as the call's filters let them through.
-pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, operation: &Operation<'_>) -> Certain {
+pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, names: &Names, operation: &Operation<'_>) -> Certain {
     let (source, wanted) = match operation.request() {
         Request::ListSnapshots(request) => (request.source_volume_id.as_str(), request.snapshot_id.as_str()),
         _ => ("", ""),
@@ -178,6 +177,6 @@ pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, operation: &Opera
             first.dead_ids.iter().filter(|id| object.certainly(|state| state.existence_of(id) == Existence::Absent));
         certain.absent.extend(gone.cloned());
     }
-    certain.absent.retain(|id| !certain.present.contains(id));
+    certain.absent.retain(|id| !names.is_reused_for_snapshots(id));
     certain
 }

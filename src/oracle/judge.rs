@@ -49,6 +49,7 @@ pub fn judge(history: &History) -> Judgement {
         answered,
         cuts: cuts(history),
         restarted: None,
+        restartable: history.header.restartable,
         in_flight: BTreeSet::new(),
         inconclusive: BTreeSet::new(),
     };
@@ -86,6 +87,8 @@ pub(super) struct Judge<'h> {
     cuts: Vec<(usize, String)>,
     /// The position of the last restart.
     restarted: Option<usize>,
+    /// Whether the driver is meant to survive a restart.
+    restartable: bool,
     in_flight: BTreeSet<CallId>,
     inconclusive: BTreeSet<String>,
 }
@@ -136,8 +139,10 @@ impl<'h> Judge<'h> {
             object.start(call.id);
         }
         match operation.rpc() {
-            Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes)),
-            Rpc::ListSnapshots => self.lists.start(&operation, certain_snapshots(&self.snapshots, &operation)),
+            Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
+            Rpc::ListSnapshots => {
+                self.lists.start(&operation, certain_snapshots(&self.snapshots, &self.names, &operation))
+            }
             _ => {}
         }
     }
@@ -206,7 +211,7 @@ impl<'h> Judge<'h> {
         let id = operation.call.id;
         if let Some(key) = self.names.volume_of(operation) {
             self.refresh(&self.open_on_volume(&key));
-            self.unique_volume(operation, answer, &key, place);
+            self.unique_volume(answer, &key, place);
             if let Some(object) = self.volumes.get_mut(&key) {
                 let world = &self.world;
                 let overlapped = object.open.iter().any(|&other| other != id);
@@ -296,7 +301,7 @@ impl<'h> Judge<'h> {
     }
 
     /// An id that a create gives belongs to no other volume that exists (specification line 1031).
-    fn unique_volume(&mut self, operation: &Operation<'_>, answer: Answer<'_>, key: &Key, place: &Place) {
+    fn unique_volume(&mut self, answer: Answer<'_>, key: &Key, place: &Place) {
         let (rule, id) = match answer {
             Answer::Ok(Reply::CreateVolume(reply)) => match &reply.volume {
                 Some(volume) => (rule!("CTRL-CREATE-087"), volume.volume_id.clone()),
@@ -315,13 +320,16 @@ impl<'h> Judge<'h> {
         let mut marks = Vec::new();
         check(&mut marks, rule, taken.is_none(), || {
             (
-                format!("two volumes have one id ({taken:?} has it too)"),
+                "two volumes have one id".into(),
                 "an id of its own for each volume".into(),
-                format!("volume_id {id:?} for {key:?}"),
+                format!("volume_id {id:?} for {key} although {} has it", taken.as_ref().unwrap_or(key)),
             )
         });
-        let _ = operation;
         self.ledger.enter(marks, place);
+        // Whatever is done to that id from now on may be done to either.
+        if let Some(object) = taken.and_then(|taken| self.volumes.get_mut(&taken)) {
+            object.worlds.rebuild(Volume::foreign(), None);
+        }
     }
 
     /// An id that a cut gives belongs to no other snapshot that exists (specification line 1988).
@@ -347,7 +355,7 @@ impl<'h> Judge<'h> {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
             (Request::ListVolumes(_), _) => {
-                let now = certain_volumes(&self.volumes);
+                let now = certain_volumes(&self.volumes, &self.names);
                 marks.extend(self.lists.finish(&self.world, operation, answer, &now, place));
                 if let Answer::Ok(Reply::ListVolumes(reply)) = answer {
                     lists::statuses(&self.world, reply, &mut marks);
@@ -370,7 +378,7 @@ impl<'h> Judge<'h> {
                 }
             }
             (Request::ListSnapshots(request), _) => {
-                let now = certain_snapshots(&self.snapshots, operation);
+                let now = certain_snapshots(&self.snapshots, &self.names, operation);
                 marks.extend(self.lists.finish(&self.world, operation, answer, &now, place));
                 if let Answer::Ok(Reply::ListSnapshots(reply)) = answer {
                     lists::filters(request, reply, &mut marks);
@@ -561,9 +569,20 @@ impl<'h> Judge<'h> {
             Fault::Restarted { .. } => {
                 self.restarted = Some(position);
                 self.course.restarted();
+                if !self.restartable {
+                    self.forget();
+                }
             }
             Fault::Disconnected { .. } => {}
         }
+    }
+
+    /// The driver is known to lose what it holds when its process ends: nothing from before is held against it.
+    fn forget(&mut self) {
+        self.volumes.values_mut().for_each(|object| object.worlds.rebuild(Volume::foreign(), None));
+        self.snapshots.values_mut().for_each(|object| object.worlds.rebuild(Snapshot::foreign(), None));
+        self.places.clear();
+        self.lists.forget();
     }
 
     /// The process is gone: what was open on it has happened by now, or never will.

@@ -219,6 +219,12 @@ impl Lists {
         }
     }
 
+    /// Nothing is certain any more: lists that are being read are held against nothing.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.starts.clear();
+    }
+
     /// What was missed and never turned up.
     pub(super) fn close(self) -> Vec<(Mark, super::ledger::Place)> {
         self.missed.into_values().map(|(strike, place)| (Mark::Broken(strike), place)).collect()

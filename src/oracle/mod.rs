@@ -15,6 +15,8 @@ mod configurations;
 mod configurations_tests;
 mod content;
 mod judge;
+#[cfg(test)]
+mod judged_wrongly_tests;
 mod judgement;
 mod knowledge;
 mod ledger;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     hash::Hash,
 };
 
@@ -24,6 +25,16 @@ pub(super) enum Key {
     Id(String),
     /// The request names nothing.
     Call(CallId),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "the name {name:?}"),
+            Self::Id(id) => write!(f, "the id {id:?}"),
+            Self::Call(_) => f.write_str("a request without a name"),
+        }
+    }
 }
 
 /// One object.
@@ -98,6 +109,16 @@ impl Names {
     /// The snapshot that an id means at a moment.
     pub(super) fn snapshot(&self, id: &str, at: usize) -> Key {
         find(&self.snapshots, id, at)
+    }
+
+    /// Whether several volumes went by the id: the end of one says nothing of the next, which may be under way.
+    pub(super) fn is_reused_for_volumes(&self, id: &str) -> bool {
+        self.volumes.get(id).is_some_and(|known| known.len() > 1)
+    }
+
+    /// Whether several snapshots went by the id.
+    pub(super) fn is_reused_for_snapshots(&self, id: &str) -> bool {
+        self.snapshots.get(id).is_some_and(|known| known.len() > 1)
     }
 
     /// The volume that a call is about.

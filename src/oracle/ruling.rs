@@ -209,7 +209,11 @@ impl Expectation {
     }
 
     fn strike(&self, problem: &Problem, answer: Answer<'_>) -> Strike {
-        let expected: BTreeSet<String> = self.problems.iter().flat_map(Problem::expected).collect();
+        let mut expected: BTreeSet<String> = self.problems.iter().flat_map(Problem::expected).collect();
+        // One problem that forbids OK outweighs another that would allow it.
+        if self.problems.iter().any(|problem| problem.ok == IfOk::Broken) {
+            expected.remove("OK");
+        }
         Strike {
             rule: problem.rule,
             also: problem.also.clone(),

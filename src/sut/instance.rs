@@ -18,7 +18,10 @@ use super::{
     profile::Start,
     wire::{Transport, exchange},
 };
-use crate::history::{Fault, Lost, Recorder, Request};
+use crate::{
+    csi::v1,
+    history::{Fault, Lost, Recorder, Request},
+};
 
 /// How long a driver that lost its connection may take to answer again.
 const RECONNECT: Duration = Duration::from_secs(3);
@@ -100,7 +103,43 @@ impl Instance {
         let mut process = self.process.lock().await;
         self.launch(&mut process)?;
         let patience = if self.start.is_some() { self.ready_timeout } else { patience };
-        Ok(self.connect(patience, process.as_mut()).await?)
+        let until = Instant::now() + patience;
+        self.connect(patience, process.as_mut()).await?;
+        match &self.lane {
+            Lane::Socket(endpoint) => Ok(self.greet(&endpoint.to_string(), until, process.as_mut()).await?),
+            Lane::InProcess(_) => Ok(()),
+        }
+    }
+
+    /// Makes sure that a gRPC server is at the other end: sockets also accept when nobody, or somebody else, does.
+    ///
+    /// What it answers does not matter yet, and is not recorded.
+    async fn greet(
+        &self,
+        endpoint: &str,
+        until: Instant,
+        mut process: Option<&mut Process>,
+    ) -> Result<(), ConnectError> {
+        let request = Request::from(v1::GetPluginInfoRequest {});
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(BETWEEN_TRIES);
+            let transport = self.connection.lock().unwrap_or_else(PoisonError::into_inner).transport.clone();
+            let answer = match transport {
+                Some(transport) => timeout(left, exchange(transport, &request, left)).await,
+                None => Ok(Answer::Lost(Lost::Connection)),
+            };
+            let cause = match answer {
+                Ok(Answer::Reply(_) | Answer::Status { .. } | Answer::Garbage(_)) => return Ok(()),
+                Err(_) | Ok(Answer::Lost(Lost::Deadline)) => "it accepts connections and does not answer",
+                Ok(Answer::Lost(_)) => "what listens there ends the connection, as if it were no gRPC server",
+            };
+            if Instant::now() + BETWEEN_TRIES >= until {
+                return Err(ConnectError { endpoint: endpoint.to_owned(), cause: cause.to_owned() });
+            }
+            sleep(BETWEEN_TRIES).await;
+            let left = until.saturating_duration_since(Instant::now());
+            self.connect(left, process.as_deref_mut()).await?;
+        }
     }
 
     /// One exchange; what went wrong with the connection is mended before this returns.

@@ -7,6 +7,8 @@ mod capabilities;
 mod crash;
 mod identity;
 mod kill;
+#[cfg(target_os = "linux")]
+mod kill_mounted;
 mod node;
 mod paging;
 mod process;

@@ -27,8 +27,7 @@ struct Host {
 impl Host {
     /// `None`, with the reason printed, where nothing can be mounted.
     async fn start() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
-            eprintln!("skipped: needs root and /dev/fuse");
+        if !can_mount() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -104,7 +103,17 @@ impl Host {
     }
 }
 
-async fn run(directory: &Path) -> (Child, Channel) {
+/// Whether anything can be mounted here; prints the reason if not.
+pub(crate) fn can_mount() -> bool {
+    let can = rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists();
+    if !can {
+        eprintln!("skipped: needs root and /dev/fuse");
+    }
+    can
+}
+
+/// Starts the driver and waits until it is ready.
+pub(crate) async fn run(directory: &Path) -> (Child, Channel) {
     let socket = directory.join("csi.sock");
     let driver = tokio::process::Command::new(env!("CARGO_BIN_EXE_csi-certify"))
         .args(["driver", "--runtime", "process", "--endpoint"])

@@ -1,0 +1,149 @@
+//! Histories that were once judged wrongly: ids that are given twice, drivers that forget, enumerators yet to come.
+
+use super::{Severity, judge};
+use crate::{
+    csi::v1::{self, volume_capability::AccessType},
+    history::{FORMAT, Fault, Header, Recorder},
+};
+
+struct Written(Recorder);
+
+impl Written {
+    fn by(restartable: bool) -> Self {
+        let header = Header {
+            format: FORMAT,
+            tool: "test".into(),
+            started: "2026-11-24T00:00:00Z".into(),
+            seed: 0,
+            node_fs: false,
+            restartable,
+            endpoints: vec!["unix:///csi.sock".into()],
+        };
+        let written = Self(Recorder::new(header, None));
+        let rpc = |kind: v1::controller_service_capability::rpc::Type| v1::ControllerServiceCapability {
+            r#type: Some(v1::controller_service_capability::Type::Rpc(v1::controller_service_capability::Rpc {
+                r#type: kind.into(),
+            })),
+        };
+        use v1::controller_service_capability::rpc::Type::{CreateDeleteVolume, ListVolumes};
+        let reply =
+            v1::ControllerGetCapabilitiesResponse { capabilities: vec![rpc(CreateDeleteVolume), rpc(ListVolumes)] };
+        let call = written.start(v1::ControllerGetCapabilitiesRequest {});
+        written.0.reply(call, reply.into());
+        written
+    }
+
+    fn start(&self, request: impl Into<crate::history::Request>) -> crate::history::CallId {
+        self.0.call("plugin", "", "scenario", &request.into())
+    }
+
+    fn create(&self, name: &str, id: &str) {
+        let call = self.start(create(name));
+        self.0.reply(call, created(id).into());
+    }
+
+    fn delete(&self, id: &str) {
+        let call = self.start(v1::DeleteVolumeRequest { volume_id: id.into(), ..Default::default() });
+        self.0.reply(call, v1::DeleteVolumeResponse {}.into());
+    }
+
+    fn list(&self, ids: &[&str]) {
+        let call = self.start(v1::ListVolumesRequest::default());
+        self.0.reply(call, listed(ids).into());
+    }
+
+    fn crash_and_restart(&self) {
+        self.0.fault(Fault::Crashed { instance: "plugin".into(), exit: "exit code 2".into() });
+        self.0.fault(Fault::Restarted { instance: "plugin".into() });
+    }
+
+    /// The rules that the history breaks.
+    fn violations(self) -> Vec<&'static str> {
+        let findings = judge(&self.0.finish().0).findings;
+        findings.iter().filter(|one| one.severity == Severity::Violation).map(|one| one.rule.as_str()).collect()
+    }
+}
+
+fn create(name: &str) -> v1::CreateVolumeRequest {
+    let mode = v1::volume_capability::access_mode::Mode::SingleNodeWriter;
+    v1::CreateVolumeRequest {
+        name: name.into(),
+        volume_capabilities: vec![v1::VolumeCapability {
+            access_mode: Some(v1::volume_capability::AccessMode { mode: mode.into() }),
+            access_type: Some(AccessType::Mount(v1::volume_capability::MountVolume::default())),
+        }],
+        ..Default::default()
+    }
+}
+
+fn created(id: &str) -> v1::CreateVolumeResponse {
+    v1::CreateVolumeResponse { volume: Some(v1::Volume { volume_id: id.into(), ..Default::default() }) }
+}
+
+fn listed(ids: &[&str]) -> v1::ListVolumesResponse {
+    let entry = |id: &&str| v1::list_volumes_response::Entry {
+        volume: Some(v1::Volume { volume_id: (*id).into(), ..Default::default() }),
+        status: None,
+    };
+    v1::ListVolumesResponse { entries: ids.iter().map(entry).collect(), next_token: String::new() }
+}
+
+/// A driver that ignores case gave `a` and `A` one volume. After its deletion it was rebuked for no longer listing it.
+#[test]
+fn one_id_for_two_names_is_one_violation_and_none_for_what_is_done_to_the_id_afterwards() {
+    let history = Written::by(true);
+    history.create("a", "1");
+    history.create("A", "1");
+    history.delete("1");
+    history.list(&[]);
+    history.create("b", "1");
+    assert_eq!(history.violations(), ["CTRL-CREATE-087"]);
+}
+
+/// A driver that counts anew listed an object whose creation was still under way, under the id of a deleted one.
+#[test]
+fn an_id_that_is_given_again_may_be_listed_before_its_creation_is_answered() {
+    let history = Written::by(true);
+    history.create("a", "1");
+    history.delete("1");
+    let call = history.start(create("b"));
+    history.list(&["1"]);
+    history.0.reply(call, created("1").into());
+    assert_eq!(history.violations(), [""; 0]);
+}
+
+#[test]
+fn what_was_deleted_for_good_and_is_listed_is_a_violation() {
+    let history = Written::by(true);
+    history.create("a", "1");
+    history.delete("1");
+    history.list(&["1"]);
+    assert_eq!(history.violations(), ["CTRL-LIST-002"]);
+}
+
+/// A driver in memory crashed, which is the violation; the run started it again, and it could not know its volumes.
+#[test]
+fn a_driver_that_is_said_not_to_survive_a_restart_may_forget_its_volumes_in_a_crash() {
+    for (restartable, expected) in [(false, vec!["GEN-ERR-001"]), (true, vec!["GEN-ERR-001", "CTRL-LIST-002"])] {
+        let history = Written::by(restartable);
+        history.create("a", "1");
+        history.crash_and_restart();
+        history.list(&[]);
+        let violations = history.violations();
+        assert!(expected.iter().all(|rule| violations.contains(rule)), "{violations:?}");
+        assert_eq!(violations.contains(&"CTRL-LIST-002"), restartable, "{violations:?}");
+    }
+}
+
+/// The access mode -1 was taken for a missing one.
+#[test]
+fn an_access_mode_of_any_number_is_not_a_missing_one() {
+    for (mode, expected) in [(Some(-1), vec![]), (Some(99), vec![]), (None, vec!["CTRL-CREATE-075"])] {
+        let history = Written::by(true);
+        let mut request = create("a");
+        request.volume_capabilities[0].access_mode = mode.map(|mode| v1::volume_capability::AccessMode { mode });
+        let call = history.start(request);
+        history.0.reply(call, created("1").into());
+        assert_eq!(history.violations(), expected, "{mode:?}");
+    }
+}
