@@ -16,6 +16,9 @@ const LONGEST: usize = 300;
 /// How many warnings of one rule are shown in full.
 const REPEATS: usize = 2;
 
+/// How the reason of a shut gate begins.
+const NOT_ADVERTISED: &str = "the driver does not advertise ";
+
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -155,7 +158,19 @@ fn coverage(out: &mut String, certificate: &Certificate) -> std::fmt::Result {
     }
     let mut reasons: Vec<(&str, usize)> = reasons.into_iter().collect();
     reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
-    for (reason, count) in reasons {
+    // Capabilities that are not advertised are many and small: they share a line.
+    let (gates, others): (Vec<_>, Vec<_>) =
+        reasons.into_iter().partition(|(reason, _)| reason.starts_with(NOT_ADVERTISED));
+    if !gates.is_empty() {
+        let total: usize = gates.iter().map(|(_, count)| count).sum();
+        let names: Vec<&str> = gates.iter().map(|(reason, _)| &reason[NOT_ADVERTISED.len()..]).collect();
+        writeln!(
+            out,
+            "  {FAINT}{total:>4} not exercised: not advertised are {}{FAINT:#}",
+            plain(&names.join(", "), 2000)
+        )?;
+    }
+    for (reason, count) in others {
         writeln!(out, "  {FAINT}{count:>4} not exercised: {}{FAINT:#}", plain(reason, LONGEST))?;
     }
     writeln!(out)
