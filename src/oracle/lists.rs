@@ -125,7 +125,6 @@ impl Lists {
         };
         let Answer::Ok(reply) = answer else { return marks };
         let Some(page) = page(operation.request(), reply) else { return marks };
-        marks.push(Mark::Held(rules.done));
         let count = page.ids.len();
         if page.max_entries > 0 {
             let most = usize::try_from(page.max_entries).unwrap_or(usize::MAX);
@@ -194,7 +193,7 @@ impl Lists {
             walk.certain.present.iter().filter(|id| now.present.contains(*id) && !listed.contains(id)).collect();
         if missing.is_empty() {
             if !walk.certain.present.is_empty() {
-                marks.push(Mark::Held(rules.complete));
+                marks.extend([Mark::Held(rules.complete), Mark::Held(rules.done)]);
                 if page.volumes {
                     marks.push(Mark::Held(rule!("CTRL-CREATE-087")));
                 } else {
@@ -214,7 +213,7 @@ impl Lists {
                 format!("an entry for {id:?}"),
                 format!("{} entries on {} pages without it", walk.seen.len(), walk.pages),
             );
-            strike.also = vec![rules.complete];
+            strike.also = vec![rules.complete, rules.done];
             self.missed.entry(id.clone()).or_insert((strike, place.clone()));
         }
     }

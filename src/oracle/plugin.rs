@@ -14,7 +14,7 @@ use crate::{
     csi::v1,
     history::{Reply, Request},
     rule,
-    spec::{Rpc, RuleId, Service},
+    spec::{Rpc, RuleId},
 };
 
 /// Judges the reply of GetPluginInfo (specification lines 574–593).
@@ -100,9 +100,6 @@ pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, answer: Answer
         });
     }
     match (operation.request(), answer) {
-        (Request::Probe(_), Answer::Ok(_)) => {
-            marks.extend([Mark::Held(rule!("IDENT-PROBE-016")), Mark::Held(rule!("IDENT-PROBE-019"))]);
-        }
         (Request::Probe(_), Answer::Status(status)) => {
             for rule in [rule!("IDENT-PROBE-020"), rule!("IDENT-PROBE-022")] {
                 advise(&mut marks, rule, status.code == Code::FailedPrecondition as i32, || {
@@ -115,11 +112,30 @@ pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, answer: Answer
             }
         }
         (_, Answer::Ok(Reply::GetPluginCapabilities(list))) => plugin_capabilities(list, &mut marks),
-        (_, Answer::Ok(Reply::ControllerGetCapabilities(_))) => marks.push(Mark::Held(rule!("CTRL-CAPS-018"))),
-        (_, Answer::Ok(Reply::NodeGetCapabilities(_))) => marks.push(Mark::Held(rule!("NODE-CAPS-010"))),
+        (_, Answer::Ok(reply @ (Reply::ControllerGetCapabilities(_) | Reply::NodeGetCapabilities(_)))) => {
+            named(reply, &mut marks);
+        }
         _ => {}
     }
     marks
+}
+
+/// Each entry of a capability list names a capability, be it one of a later version.
+fn named(reply: &Reply, marks: &mut Vec<Mark>) {
+    let (rule, entries) = match reply {
+        Reply::ControllerGetCapabilities(list) => (rule!("CTRL-CAPS-018"), list.capabilities.len()),
+        Reply::NodeGetCapabilities(list) => (rule!("NODE-CAPS-010"), list.capabilities.len()),
+        _ => return,
+    };
+    let names = advertised(reply);
+    let unknown = names.iter().any(|name| name.ends_with(".UNKNOWN"));
+    check(marks, rule, names.len() == entries && !unknown, || {
+        (
+            "an entry names no capability".into(),
+            "a type other than UNKNOWN in each entry".into(),
+            format!("{entries} entries, of which {names:?} are named"),
+        )
+    });
 }
 
 fn plugin_capabilities(list: &v1::GetPluginCapabilitiesResponse, marks: &mut Vec<Mark>) {
@@ -145,9 +161,10 @@ pub(super) struct Course {
     told: BTreeMap<(Rpc, String), BTreeSet<Vec<String>>>,
     /// By instance, the node ids that were told.
     node_ids: BTreeMap<String, BTreeSet<String>>,
-    infos: usize,
-    node_calls: BTreeSet<Rpc>,
-    services: BTreeSet<Service>,
+    /// Instances that said that they are ready.
+    ready: BTreeSet<String>,
+    /// What Probe said after that.
+    probes: Vec<bool>,
     restarted: bool,
 }
 
@@ -155,7 +172,6 @@ impl Course {
     /// Takes note of an answer.
     pub(super) fn note(&mut self, operation: &Operation<'_>, answer: Answer<'_>) {
         let Answer::Ok(reply) = answer else { return };
-        self.services.insert(operation.rpc().service());
         if super::knowledge::tells_capabilities(operation.rpc()) {
             let mut set = advertised(reply);
             set.sort();
@@ -163,17 +179,22 @@ impl Course {
             self.told.entry((operation.rpc(), operation.call.instance.clone())).or_default().insert(set);
         }
         if let Reply::NodeGetInfo(info) = reply {
-            self.infos += 1;
             self.node_ids.entry(operation.call.instance.clone()).or_default().insert(info.node_id.clone());
         }
-        if operation.rpc().is_node() {
-            self.node_calls.insert(operation.rpc());
+        if let Reply::Probe(probe) = reply {
+            let ready = probe.ready != Some(false);
+            if !self.ready.insert(operation.call.instance.clone()) || ready {
+                self.probes.push(ready);
+            } else {
+                self.ready.remove(&operation.call.instance);
+            }
         }
     }
 
     /// Takes note of a restart.
     pub(super) fn restarted(&mut self) {
         self.restarted = true;
+        self.ready.clear();
     }
 
     /// Judges the run as a whole.
@@ -197,6 +218,17 @@ impl Course {
             }
         }
         self.instances(&mut marks);
+        for ready in &self.probes {
+            for rule in [rule!("IDENT-PROBE-016"), rule!("IDENT-PROBE-019")] {
+                advise(&mut marks, rule, *ready, || {
+                    (
+                        "Probe says that the plugin is not ready, after it was".into(),
+                        "ready true or unset".into(),
+                        "ready false".into(),
+                    )
+                });
+            }
+        }
         for (instance, ids) in &self.node_ids {
             check(&mut marks, rule!("NODE-INFO-007"), ids.len() == 1, || {
                 (
@@ -205,9 +237,6 @@ impl Course {
                     format!("{ids:?}"),
                 )
             });
-        }
-        if self.node_calls.contains(&Rpc::NodePublishVolume) && self.infos > 0 {
-            marks.push(Mark::Held(rule!("NODE-INFO-005")));
         }
         together(world, &mut marks);
         marks
@@ -234,9 +263,6 @@ fn together(world: &World<'_>, marks: &mut Vec<Mark>) {
     let has = |name: &str| world.has(name);
     if world.knowledge.driver.capabilities.iter().next().is_none() {
         return;
-    }
-    if has("Plugin.CONTROLLER_SERVICE") {
-        marks.push(Mark::Held(rule!("IDENT-CAPS-005")));
     }
     let pair = |marks: &mut Vec<Mark>, rule: RuleId, when: bool, kept: bool, expected: &str| {
         if when {

@@ -180,8 +180,6 @@ fn fields(world: &World<'_>, request: &Request, reply: &Reply, marks: &mut Vec<M
         }
         Reply::NodeGetInfo(reply) => node_info(world, reply, marks),
         Reply::GetPluginInfo(reply) => super::plugin::info(reply, marks),
-        Reply::ControllerPublishVolume(_) => marks.push(Mark::Held(rule!("CTRL-PUBLISH-029"))),
-        Reply::ControllerUnpublishVolume(_) => marks.push(Mark::Held(rule!("CTRL-UNPUBLISH-017"))),
         _ => {}
     }
 }
@@ -234,7 +232,7 @@ fn condition(condition: Option<&v1::VolumeCondition>, marks: &mut Vec<Mark>) {
 
 fn capacity(capacity: &v1::GetCapacityResponse, marks: &mut Vec<Mark>) {
     not_negative(marks, rule!("CTRL-CAPACITY-010"), "available_capacity", capacity.available_capacity);
-    marks.extend([Mark::Held(rule!("CTRL-CAPACITY-009")), Mark::Held(rule!("CTRL-CAPACITY-021"))]);
+    not_negative(marks, rule!("CTRL-CAPACITY-021"), "available_capacity", capacity.available_capacity);
     if let Some(maximum) = capacity.maximum_volume_size {
         not_negative(marks, rule!("CTRL-CAPACITY-013"), "maximum_volume_size", maximum);
     }

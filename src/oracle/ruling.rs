@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::{
     history::{Reply, Status},
+    rule,
     spec::RuleId,
 };
 
@@ -130,7 +131,7 @@ impl Expectation {
             if let Some((&rule, also)) = self.served.split_first() {
                 return Ruling::Struck(Strike {
                     rule,
-                    also: also.to_vec(),
+                    also: also.iter().copied().chain([rule!("PROTO-CONN-004")]).collect(),
                     message: "the plugin advertises the capability and does not serve the RPC".into(),
                     expected: vec!["any answer but UNIMPLEMENTED".into()],
                     actual: answer.describe(),

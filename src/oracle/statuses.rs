@@ -83,7 +83,9 @@ pub(super) fn unanswered(operation: &Operation<'_>, outcome: &Outcome, cut: bool
     let rpc = operation.rpc();
     match outcome {
         Outcome::Garbage { what } => {
-            vec![Mark::Broken(strike(format!("what came in reply to {rpc} is no gRPC answer"), what))]
+            let mut strike = strike(format!("what came in reply to {rpc} is no gRPC answer"), what);
+            strike.also = vec![rule!("GEN-OVER-001")];
+            vec![Mark::Broken(strike)]
         }
         Outcome::Lost(Lost::Connection) if !cut => {
             vec![Mark::Broken(strike(format!("the connection broke during {rpc}"), "no status"))]

@@ -156,6 +156,7 @@ pub(super) fn effect_publish(state: &Volume, request: &v1::ControllerPublishVolu
     let mut after = state.clone();
     let Some(capability) = &request.volume_capability else { return after };
     after.existence = Existence::Present;
+    after.detached.remove(&request.node_id);
     after.attachments.entry(request.node_id.clone()).or_insert_with(|| Attachment {
         capability: Capability::from(capability),
         read_only: request.readonly,
@@ -279,10 +280,13 @@ pub(super) fn unpublish_marks(
 /// The state after a controller unpublish that took effect.
 pub(super) fn effect_unpublish(state: &Volume, request: &v1::ControllerUnpublishVolumeRequest) -> Volume {
     let mut after = state.clone();
-    if request.node_id.is_empty() {
-        after.attachments.clear();
-    } else {
-        after.attachments.remove(&request.node_id);
+    let nodes: Vec<String> = match request.node_id.as_str() {
+        "" => after.attachments.keys().cloned().collect(),
+        node => after.attachments.keys().filter(|held| *held == node).cloned().collect(),
+    };
+    for node in nodes {
+        after.attachments.remove(&node);
+        after.detached.insert(node);
     }
     after
 }

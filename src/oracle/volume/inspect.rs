@@ -178,10 +178,22 @@ pub(crate) fn description_marks(
         && world.has("Controller.LIST_VOLUMES_PUBLISHED_NODES")
         && !state.lenient
     {
+        let detached: Vec<&String> = state.detached.iter().filter(|node| published.contains(node)).collect();
+        if !state.detached.is_empty() {
+            for rule in [rule!("CTRL-UNPUBLISH-013"), rule!("CTRL-UNPUBLISH-017")] {
+                check(marks, rule, detached.is_empty(), || {
+                    (
+                        "published_node_ids holds a node that the volume was detached from".into(),
+                        format!("without {detached:?}"),
+                        format!("{published:?}"),
+                    )
+                });
+            }
+        }
         let missing: Vec<&String> = state.attachments.keys().filter(|node| !published.contains(node)).collect();
         if !state.attachments.is_empty() {
             let own = if in_list { rule!("CTRL-LIST-020") } else { rule!("CTRL-GET-008") };
-            for rule in [own, rule!("CTRL-CAPS-008")] {
+            for rule in [own, rule!("CTRL-CAPS-008"), rule!("CTRL-PUBLISH-029")] {
                 check(marks, rule, missing.is_empty(), || {
                     (
                         "published_node_ids leaves out a node that the volume is attached to".into(),

@@ -37,6 +37,8 @@ pub(crate) struct Volume {
     pub(crate) topology: Option<Vec<BTreeMap<String, String>>>,
     /// Where it is attached, by node id.
     pub(crate) attachments: BTreeMap<String, Attachment>,
+    /// Nodes that it was attached to and detached from.
+    pub(crate) detached: BTreeSet<String>,
     /// Where it is staged.
     pub(crate) stagings: BTreeMap<Place, Capability>,
     /// Where it is published.
@@ -85,6 +87,7 @@ impl Volume {
             context: None,
             topology: None,
             attachments: BTreeMap::new(),
+            detached: BTreeSet::new(),
             stagings: BTreeMap::new(),
             publications: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
