@@ -129,7 +129,8 @@ fn named(reply: &Reply, marks: &mut Vec<Mark>) {
     };
     let names = advertised(reply);
     let unknown = names.iter().any(|name| name.ends_with(".UNKNOWN"));
-    check(marks, rule, names.len() == entries && !unknown, || {
+    // No sentence forbids it, and none says what it would mean.
+    advise(marks, rule, names.len() == entries && !unknown, || {
         (
             "an entry names no capability".into(),
             "a type other than UNKNOWN in each entry".into(),
