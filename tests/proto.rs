@@ -1,6 +1,8 @@
 //! The interface that we compile is the one that the facts describe: service by service, field by field, number by
 //! number, option by option.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use csi_certify::csi::DESCRIPTOR_SET;
 use prost_reflect::{
     Cardinality, DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,

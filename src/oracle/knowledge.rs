@@ -127,27 +127,24 @@ pub(crate) fn advertised(reply: &Reply) -> Vec<String> {
         Reply::ControllerGetCapabilities(list) => list
             .capabilities
             .iter()
-            .filter_map(|capability| match &capability.r#type {
-                Some(controller_service_capability::Type::Rpc(rpc)) => Some(rpc.r#type),
-                None => None,
+            .filter_map(|capability| {
+                capability.r#type.as_ref().map(|controller_service_capability::Type::Rpc(rpc)| rpc.r#type)
             })
             .map(|number| named("Controller", "csi.v1.ControllerServiceCapability.RPC.Type", number))
             .collect(),
         Reply::GroupControllerGetCapabilities(list) => list
             .capabilities
             .iter()
-            .filter_map(|capability| match &capability.r#type {
-                Some(v1::group_controller_service_capability::Type::Rpc(rpc)) => Some(rpc.r#type),
-                None => None,
+            .filter_map(|capability| {
+                capability.r#type.as_ref().map(|v1::group_controller_service_capability::Type::Rpc(rpc)| rpc.r#type)
             })
             .map(|number| named("GroupController", "csi.v1.GroupControllerServiceCapability.RPC.Type", number))
             .collect(),
         Reply::NodeGetCapabilities(list) => list
             .capabilities
             .iter()
-            .filter_map(|capability| match &capability.r#type {
-                Some(node_service_capability::Type::Rpc(rpc)) => Some(rpc.r#type),
-                None => None,
+            .filter_map(|capability| {
+                capability.r#type.as_ref().map(|node_service_capability::Type::Rpc(rpc)| rpc.r#type)
             })
             .map(|number| named("Node", "csi.v1.NodeServiceCapability.RPC.Type", number))
             .collect(),
