@@ -1,0 +1,24 @@
+//! Every interleaving, crash and lost reply of the mount-pod protocol, on the very step functions that the driver runs.
+
+mod actor;
+mod explore;
+mod fault;
+mod fingerprint;
+mod invariant;
+mod ledger;
+mod protocol;
+mod records;
+mod scenario;
+mod scenarios;
+mod search;
+mod settle;
+mod store;
+mod trace;
+
+pub use explore::{Ending, Options, Report, explore};
+pub use fault::Fault;
+pub use invariant::{Invariant, Violation};
+pub use protocol::Protocol;
+pub use scenario::{Chores, Request, RequestKind, Scenario, Trouble};
+pub use scenarios::scenarios;
+pub use trace::{Step, Trace};
