@@ -166,6 +166,10 @@ pub(super) fn is_well(node: &World, pod: &Pod, target: &TargetPath) -> bool {
 
 /// What is left when everybody has left.
 pub(super) fn check_empty(records: &Records, node: &World) -> Option<Violation> {
+    if records.pods.values().any(|pod| annotations::delete_at(pod).is_err()) {
+        // Such a pod is kept and reported until somebody mends it.
+        return None;
+    }
     let left = if let Some(pod) = records.pods.values().next() {
         match annotations::references(pod).first() {
             Some(reference) => format!("a pod that refers to {} is left", reference.target),
@@ -175,7 +179,7 @@ pub(super) fn check_empty(records: &Records, node: &World) -> Option<Violation> 
         format!("a mount on {target} is left")
     } else if let Some(target) = node.targets.iter().next() {
         format!("the directory {target} is left")
-    } else if !node.daemons.is_empty() {
+    } else if node.daemons.values().any(|(_, alive)| *alive) {
         "a daemon is left".to_owned()
     } else {
         return None;

@@ -26,6 +26,20 @@ fn unpublish(target: u8, instance: u8) -> Request {
     Request { kind: RequestKind::Unpublish, target, instance }
 }
 
+/// This many publishes and as many unpublishes of two targets, some of which are cut off.
+pub fn clients(number: u8, crashes: u8) -> Scenario {
+    let requests = (0..number).flat_map(|request| [publish(request % 2, 0), unpublish(request % 2, 0)]).collect();
+    Scenario {
+        name: "clients",
+        about: "publishes and unpublishes of two targets",
+        requests,
+        instances: 1,
+        chores: TERMINATE,
+        trouble: vec![(Trouble::CutOff, crashes)],
+        ..Scenario::default()
+    }
+}
+
 fn current() -> Vec<Scenario> {
     vec![
         Scenario {

@@ -13,7 +13,7 @@ use super::{
         instant::Timestamp,
         memory::World,
         pod::{PodName, Uid},
-        protocol::{Answer, Effect, MountOperation, Policy, WorkloadState},
+        protocol::{Answer, Effect, Liveness, MountOperation, Policy, TargetState, WorkloadState},
     },
     actor::{Actor, AnyMachine, Job, Outcome},
     fingerprint::{Shape, Token, join},
@@ -118,6 +118,7 @@ struct Performed {
     part: Kept,
     killed: Option<Uid>,
     broken: Option<Violation>,
+    reached: Reached,
 }
 
 pub(super) type Next = Result<State, Violation>;
@@ -177,6 +178,13 @@ impl Search {
     pub(super) fn successors(&self, state: &State, memory: &mut Memory) -> Vec<(Event, Next)> {
         let mut found = Vec::new();
         let ledger = self.ledgers.value(state.ledger);
+        if let Some(index) = self.eager(state, &ledger) {
+            let actor = u8::try_from(index).unwrap_or(u8::MAX);
+            let fate = Fate::Performed;
+            found.push((Event::Advance { actor, fate }, self.advance(state, index, fate, memory)));
+            self.cut_offs(state, &ledger, index..=index, &mut found);
+            return self.checked(found, memory);
+        }
         for index in 0..state.actors.len() {
             let number = u8::try_from(index).unwrap_or(u8::MAX);
             for fate in self.fates(state, index, &ledger) {
@@ -196,6 +204,10 @@ impl Search {
             found.push((Event::Kubelet, Ok(self.run_kubelet(state))));
         }
         self.troubles(state, &ledger, &mut found);
+        self.checked(found, memory)
+    }
+
+    fn checked(&self, mut found: Vec<(Event, Next)>, memory: &mut Memory) -> Vec<(Event, Next)> {
         for (_, next) in &mut found {
             if let Ok(reached) = next
                 && let Some(violation) = self.check(reached, memory)
@@ -206,9 +218,35 @@ impl Search {
         found
     }
 
-    /// The same event in the same state once more; for a trace.
-    pub(super) fn repeat(&self, state: &State, event: Event, memory: &mut Memory) -> Option<Next> {
-        self.successors(state, memory).into_iter().find(|(found, _)| *found == event).map(|(_, next)| next)
+    /// An actor whose next effect nobody else can notice or disturb: work on the mounts of a target that it alone holds.
+    /// Whatever else may happen now may as well happen after that, except that this actor is cut off.
+    ///
+    /// Where an instance or a node can crash, all of its actors stop at once, and every combination of where they stop
+    /// counts; where references are collected, targets are unmounted by an actor that does not hold them.
+    fn eager(&self, state: &State, ledger: &Ledger) -> Option<usize> {
+        let stops_others = ledger.budget.allows(Trouble::Crash) || ledger.budget.allows(Trouble::Reboot);
+        if stops_others || self.scenario.chores.collect {
+            return None;
+        }
+        let node = self.nodes.value(state.node);
+        (0..state.actors.len()).find(|index| {
+            let actor = self.actors.value(state.actors[*index]);
+            let target = match &actor.effect {
+                Effect::Mount(
+                    MountOperation::UnmountAll(target)
+                    | MountOperation::UnmountBeneath(target)
+                    | MountOperation::RemoveTarget(target)
+                    | MountOperation::Prepare { target, .. },
+                ) => target,
+                Effect::Mount(MountOperation::Look(target)) if !node.layers.contains_key(target) => target,
+                _ => return false,
+            };
+            let sole = |request: &super::Request| {
+                self.cast.target(request.target) != target || request.instance == actor.instance
+            };
+            self.scenario.requests.iter().all(sole)
+                && (self.scenario.instances == 1 || !self.scenario.chores.rebind)
+        })
     }
 
     pub(super) fn check(&self, state: &State, memory: &mut Memory) -> Option<Violation> {
@@ -380,6 +418,7 @@ impl Search {
                 if let Some(violation) = &done.broken {
                     return Err(violation.clone());
                 }
+                memory.reached.insert(done.reached);
                 state.records = done.part;
                 if let Some(uid) = &done.killed {
                     state.node = self.without_daemon(state.node, uid);
@@ -398,6 +437,7 @@ impl Search {
             Effect::Mount(_) => {
                 let key = (state.actors[index], state.node, fate, NONE, now);
                 let done = memory.performed.entry(key).or_insert_with(|| self.mount(&before, &state, fate, now));
+                memory.reached.insert(done.reached);
                 state.node = done.part;
                 done.actor
             }
@@ -468,7 +508,8 @@ impl Search {
             let text = format!("{path} is published for reading and writing and read-only at once");
             return Err(Violation::new(Invariant::I9, text));
         }
-        if *outcome == Outcome::Published && !contested && !self.nodes.value(state.node).layers.contains_key(path) {
+        let gone = self.scenario.workloads && ledger.workloads[target] == Some(WorkloadState::Gone);
+        if *outcome == Outcome::Published && !contested && !gone && !self.nodes.value(state.node).layers.contains_key(path) {
             let text = format!("the publish of {path} is answered with success, and nothing is mounted there");
             return Err(Violation::new(Invariant::I3, text));
         }
@@ -476,7 +517,6 @@ impl Search {
             let text = format!("the request for {path} fails again although all trouble has ended: {text}");
             return Err(Violation::new(Invariant::I8, text));
         }
-        let gone = self.scenario.workloads && ledger.workloads[target] == Some(WorkloadState::Gone);
         Ok(self.changed(state, |ledger| {
             ledger.progress[usize::from(number)] = match outcome {
                 Outcome::Failed(_) => Progress::Failed,
@@ -524,8 +564,9 @@ impl Search {
             records.note_empty(now);
         }
         let part = self.records.keep(records);
+        let reached = reached(actor, &answer);
         let actor = self.actors.keep(actor.answered(&self.policy, now, answer));
-        Performed { actor, part, killed, broken }
+        Performed { actor, part, killed, broken, reached }
     }
 
     fn mount(&self, actor: &Actor, state: &State, fate: Fate, now: Timestamp) -> Performed {
@@ -536,8 +577,9 @@ impl Search {
             _ => Answer::Done,
         };
         let part = self.nodes.keep(node);
+        let reached = reached(actor, &answer);
         let actor = self.actors.keep(actor.answered(&self.policy, now, answer));
-        Performed { actor, part, killed: None, broken: None }
+        Performed { actor, part, killed: None, broken: None, reached }
     }
 
     fn check_deletion(&self, records: &Records, pod: &super::super::mountpod::pod::Pod, now: Timestamp) -> Option<Violation> {
@@ -609,20 +651,31 @@ impl Search {
                 }
             }
         }
-        if ledger.budget.allows(Trouble::CutOff) {
-            for (number, kept) in state.actors.iter().enumerate() {
-                let cut = self.actors.value(*kept);
-                let left = self.without_actors(state, |actor| *actor == *cut);
-                let number = u8::try_from(number).unwrap_or(u8::MAX);
-                found.push((Event::CutOff(number), Ok(spend(left, Trouble::CutOff))));
-            }
-        }
+        self.cut_offs(state, ledger, 0..=state.actors.len(), found);
         for trouble in Trouble::ALL.into_iter().filter(|trouble| ledger.budget.allows(*trouble)) {
             for subject in 0..SUBJECTS {
                 if let Some(changed) = self.strike(state, ledger, trouble, subject) {
                     found.push((Event::Other(trouble, subject), Ok(spend(changed, trouble))));
                 }
             }
+        }
+    }
+
+    fn cut_offs(
+        &self,
+        state: &State,
+        ledger: &Ledger,
+        actors: std::ops::RangeInclusive<usize>,
+        found: &mut Vec<(Event, Next)>,
+    ) {
+        if !ledger.budget.allows(Trouble::CutOff) {
+            return;
+        }
+        for (number, kept) in state.actors.iter().enumerate().filter(|(number, _)| actors.contains(number)) {
+            let cut = self.actors.value(*kept);
+            let left = self.without_actors(state, |actor| *actor == *cut);
+            let left = self.changed(&left, |ledger| ledger.budget = ledger.budget.after(Trouble::CutOff));
+            found.push((Event::CutOff(u8::try_from(number).unwrap_or(u8::MAX)), Ok(left)));
         }
     }
 
@@ -755,6 +808,35 @@ const fn spent(fate: Fate) -> Option<Trouble> {
         Fate::ApiFailure => Some(Trouble::ApiFailure),
         Fate::FailedMount => Some(Trouble::FailedMount),
     }
+}
+
+fn reached(actor: &Actor, answer: &Answer) -> Reached {
+    let effect = match &actor.effect {
+        Effect::List(_) => "list",
+        Effect::Create(_) => "create",
+        Effect::Update(..) => "update",
+        Effect::Delete(..) => "delete",
+        Effect::Mount(MountOperation::Look(_)) => "look",
+        Effect::Mount(MountOperation::Verify(_)) => "verify",
+        Effect::Mount(MountOperation::Bind { .. }) => "bind",
+        Effect::Mount(MountOperation::Teardown(_)) => "teardown",
+        Effect::Mount(_) => "mount",
+        _ => "other",
+    };
+    let answer = match answer {
+        Answer::Written(None) => "vanished",
+        Answer::Written(_) => "written",
+        Answer::Refused => "refused",
+        Answer::Unknown => "unknown",
+        Answer::Failed(_) => "failed",
+        Answer::NotServing => "not-serving",
+        Answer::Serving(_) => "serving",
+        Answer::Target(TargetState::Bare) => "bare",
+        Answer::Target(TargetState::Ours { top, .. }) if top.alive == Liveness::Dead => "dead",
+        Answer::Target(_) => "alive",
+        _ => "done",
+    };
+    Reached { machine: actor.machine.kind(), effect, answer }
 }
 
 /// When searches begin.
