@@ -16,6 +16,8 @@ pub mod suite;
 
 pub mod mountpod;
 
+pub mod modelcheck;
+
 pub mod driver;
 
 pub mod report;

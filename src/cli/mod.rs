@@ -3,6 +3,7 @@
 pub mod driver;
 mod exit;
 mod judge;
+mod modelcheck;
 mod progress;
 mod rules;
 mod run;
@@ -29,6 +30,8 @@ enum Command {
     Judge(judge::JudgeArguments),
     /// The reference driver alone
     Driver(Box<driver::DriverArguments>),
+    /// Every interleaving of the mount-pod protocol, and the shortest one that breaks a promise
+    Modelcheck(modelcheck::ModelcheckArguments),
     /// The rule catalogue, and how much of it is covered
     Rules(rules::RulesArguments),
 }
@@ -56,6 +59,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Rules(arguments) => Ok(rules::run(&arguments)),
         Command::Judge(arguments) => judge::run(&arguments),
+        Command::Modelcheck(arguments) => modelcheck::run(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
         Command::Driver(arguments) => {
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)

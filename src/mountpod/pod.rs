@@ -179,6 +179,17 @@ impl Pod {
         !self.deleting
     }
 
+    /// What is left when everything that changes is taken away: enough to say which pod is meant and what it serves.
+    ///
+    /// A machine that keeps more than it needs makes states of a search differ that behave alike.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        let (name, uid, spec) = (self.name.clone(), self.uid.clone(), self.spec.clone());
+        let (version, status) = (ResourceVersion::default(), PodStatus::default());
+        let (annotations, finalizers) = (BTreeMap::new(), BTreeSet::new());
+        Self { name, uid, version, spec, annotations, finalizers, deleting: self.deleting, status }
+    }
+
     /// The labels by which the pod is found.
     pub fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([

@@ -201,7 +201,7 @@ impl Answer {
 
 impl<Reply> Effect<Reply> {
     /// The same effect asked for by a machine that contains this one, or the reply that ends this one.
-    pub(super) fn lift<Outer>(self) -> Result<Effect<Outer>, Reply> {
+    pub fn lift<Outer>(self) -> Result<Effect<Outer>, Reply> {
         Ok(match self {
             Self::List(selector) => Effect::List(selector),
             Self::Create(pod) => Effect::Create(pod),

@@ -137,6 +137,8 @@ impl Publish {
                 self.reply(PublishOutcome::Published)
             }
             Settlement::Settled(pod) => {
+                let by_status = policy.readiness == Readiness::Status;
+                let pod = if by_status { pod } else { Box::new(pod.identity()) };
                 let effect = Effect::Mount(MountOperation::Look(self.request.target.clone()));
                 self.go(At::Looking(pod), effect)
             }

@@ -44,7 +44,7 @@ enum At {
     Listing,
     Writing,
     Pausing,
-    TearingDown(Box<Pod>),
+    TearingDown,
     Finishing,
     /// The record went before its successor: only a seeded fault comes here.
     Vanishing(Box<Pod>),
@@ -124,8 +124,8 @@ impl Terminate {
     /// Tears down once, then drops the finalizer of the version that was just listed.
     fn finish(self, pod: &Pod) -> Next {
         if !self.torn_down {
-            let effect = Effect::Mount(MountOperation::Teardown(Box::new(pod.clone())));
-            return self.go(At::TearingDown(Box::new(pod.clone())), effect);
+            let effect = Effect::Mount(MountOperation::Teardown(Box::new(pod.identity())));
+            return self.go(At::TearingDown, effect);
         }
         let effect = Effect::Update(without_finalizer(pod), WriteMode::CompareAndSwap);
         self.go(At::Finishing, effect)
@@ -157,8 +157,8 @@ impl Machine for Terminate {
                 self.list()
             }
             (At::Listing, Answer::Pods(pods)) => self.decide(&pods, policy),
-            (At::TearingDown(_), Answer::Failed(text)) => self.reply(TerminateOutcome::Failed(text)),
-            (At::TearingDown(_), _) => {
+            (At::TearingDown, Answer::Failed(text)) => self.reply(TerminateOutcome::Failed(text)),
+            (At::TearingDown, _) => {
                 self.torn_down = true;
                 self.list()
             }

@@ -1,0 +1,159 @@
+//! `csi-certify modelcheck`: every interleaving of the mount-pod protocol, and the shortest one that breaks a promise.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::exit::{Exit, Failure};
+use crate::{
+    modelcheck::{Ending, Fault, Options, Protocol, Report, Scenario, clients, explore, missing_goals, scenarios},
+    mountpod::protocol::Policy,
+};
+
+/// What `csi-certify modelcheck` is asked.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ModelcheckArguments {
+    /// The protocol: the driver's own, or a published predecessor
+    #[arg(long, value_enum, default_value = "current")]
+    protocol: ProtocolName,
+    /// Make one mistake in the driver's protocol: its id, or `all` for each of them in turn
+    #[arg(long, value_name = "ID", value_parser = fault_ids())]
+    fault: Option<String>,
+    /// Only this scenario
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// Instead of the named scenarios: this many publishes and as many unpublishes of two targets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    clients: Option<u8>,
+    /// How many of the clients' requests are cut off
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "clients")]
+    crashes: u8,
+    /// How many threads search; by default one for each processor
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// End a search as incomplete after so many states
+    #[arg(long, value_name = "N", default_value_t = Options::default().states)]
+    states: usize,
+    /// End a search as incomplete when the program uses so many MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    memory: u64,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "F")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProtocolName {
+    Current,
+    #[value(name = "published-2022")]
+    Published2022,
+    #[value(name = "published-2026")]
+    Published2026,
+}
+
+/// Searches, and prints what was found.
+///
+/// # Errors
+///
+/// When there is no such scenario, or the file cannot be written.
+pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
+    let protocol = match arguments.protocol {
+        ProtocolName::Current => Protocol::Current,
+        ProtocolName::Published2022 => Protocol::Published2022,
+        ProtocolName::Published2026 => Protocol::Published2026,
+    };
+    if arguments.fault.is_some() && protocol != Protocol::Current {
+        return Err(Failure::usage("a fault is a mistake in the driver's own protocol: leave --protocol out"));
+    }
+    let faults: Vec<Option<Fault>> = match arguments.fault.as_deref() {
+        None => vec![None],
+        Some("all") => Fault::ALL.iter().copied().map(Some).collect(),
+        Some(id) => Fault::ALL.iter().copied().filter(|fault| fault.id() == id).map(Some).collect(),
+    };
+    let mut options = Options { states: arguments.states, memory: arguments.memory << 20, ..Options::default() };
+    options.threads = arguments.threads.unwrap_or(options.threads);
+    let mut reports = Vec::new();
+    for fault in &faults {
+        let policy = fault.map_or_else(Policy::default, Fault::policy);
+        if let Some(fault) = fault {
+            anstream::println!("{}: {}", fault.id(), fault.about().trim());
+        }
+        for scenario in chosen(arguments, protocol, *fault)? {
+            let report = explore(protocol, policy.clone(), &scenario, &options)
+                .ok_or_else(|| Failure::ours("a scenario with names that the protocol does not know"))?;
+            anstream::println!("{report}");
+            reports.push((*fault, report));
+        }
+    }
+    let whole = arguments.fault.is_none() && arguments.scenario.is_none() && arguments.clients.is_none();
+    let found: Vec<&Report> = reports.iter().map(|(_, report)| report).collect();
+    let missing = if whole { missing_goals(protocol, &found) } else { Vec::new() };
+    for goal in &missing {
+        anstream::println!("never reached: {goal}");
+    }
+    if let Some(path) = &arguments.json {
+        let values: Vec<_> = reports.iter().map(|(fault, report)| json(*fault, report)).collect();
+        let text = serde_json::to_string_pretty(&serde_json::json!({
+            "schema": "csi-certify/modelcheck/1",
+            "protocol": arguments.protocol.to_possible_value().map(|value| value.get_name().to_owned()),
+            "searches": values,
+            "never_reached": missing,
+        }));
+        std::fs::write(path, text.map_err(Failure::ours)?).map_err(Failure::usage)?;
+    }
+    let ends = |wanted: fn(&Ending) -> bool| found.iter().any(|report| wanted(&report.ending));
+    Ok(match () {
+        () if ends(|ending| matches!(ending, Ending::Broken(_))) || !missing.is_empty() => Exit::Violations,
+        () if ends(|ending| matches!(ending, Ending::Incomplete(_))) => Exit::Interrupted,
+        () => Exit::Conformant,
+    })
+}
+
+fn chosen(arguments: &ModelcheckArguments, protocol: Protocol, fault: Option<Fault>) -> Result<Vec<Scenario>, Failure> {
+    if let Some(number) = arguments.clients {
+        return Ok(vec![clients(number, arguments.crashes)]);
+    }
+    let all = scenarios(protocol);
+    let wanted = arguments.scenario.as_deref().or(fault.map(Fault::scenario));
+    let names: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
+    let names = names.join(", ");
+    let Some(wanted) = wanted else { return Ok(all) };
+    let found: Vec<Scenario> = all.into_iter().filter(|scenario| scenario.name == wanted).collect();
+    match found.is_empty() {
+        true => Err(Failure::usage(format!("no scenario {wanted}: choose one of {names}"))),
+        false => Ok(found),
+    }
+}
+
+fn json(fault: Option<Fault>, report: &Report) -> serde_json::Value {
+    let (ending, detail) = match &report.ending {
+        Ending::Complete => ("complete", serde_json::Value::Null),
+        Ending::Incomplete(text) => ("incomplete", serde_json::json!(text)),
+        Ending::Broken(broken) => {
+            let steps = broken.1.steps.iter();
+            let steps: Vec<_> = steps.map(|step| serde_json::json!({"actor": step.lane, "does": step.text})).collect();
+            let detail = serde_json::json!({
+                "invariant": broken.0.invariant.to_string(),
+                "promise": broken.0.invariant.promise(),
+                "seen": broken.0.text,
+                "steps": steps,
+            });
+            ("broken", detail)
+        }
+    };
+    serde_json::json!({
+        "scenario": report.scenario,
+        "fault": fault.map(Fault::id),
+        "ending": ending,
+        "detail": detail,
+        "states": report.states,
+        "transitions": report.transitions,
+        "depth": report.depth,
+        "milliseconds": u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn fault_ids() -> Vec<&'static str> {
+    let ids = Fault::ALL.iter().map(|fault| fault.id());
+    std::iter::once("all").chain(ids).collect()
+}

@@ -1,0 +1,28 @@
+//! Every interleaving, crash and lost reply of the mount-pod protocol, on the very step functions that the driver runs.
+
+mod actor;
+mod explore;
+mod fault;
+mod fingerprint;
+mod goal;
+mod invariant;
+mod ledger;
+mod protocol;
+mod records;
+mod report;
+mod scenario;
+mod scenarios;
+mod search;
+mod settle;
+mod store;
+mod trace;
+
+pub use explore::{Ending, Options, Report, explore};
+pub use fault::Fault;
+pub use goal::missing_goals;
+pub use invariant::{Invariant, Violation};
+pub use protocol::Protocol;
+pub use report::explanation;
+pub use scenario::{Chores, Request, RequestKind, Scenario, Trouble};
+pub use scenarios::{clients, scenarios};
+pub use trace::{Step, Trace};

@@ -1,0 +1,178 @@
+//! The named scenarios: each small enough to be searched to its end.
+
+use super::{
+    Protocol,
+    scenario::{Chores, Request, RequestKind, Scenario, Trouble},
+};
+
+/// The scenarios of a protocol.
+pub fn scenarios(protocol: Protocol) -> Vec<Scenario> {
+    match protocol {
+        Protocol::Current => current(),
+        Protocol::Published2022 | Protocol::Published2026 => Vec::new(),
+    }
+}
+
+const TERMINATE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: false };
+const RECOVER: Chores = Chores { terminate: true, rebind: true, collect: false, retire: false };
+const COLLECT: Chores = Chores { terminate: true, rebind: false, collect: true, retire: false };
+const RETIRE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: true };
+
+fn publish(target: u8, instance: u8) -> Request {
+    Request { kind: RequestKind::Publish, target, instance }
+}
+
+fn unpublish(target: u8, instance: u8) -> Request {
+    Request { kind: RequestKind::Unpublish, target, instance }
+}
+
+/// This many publishes and as many unpublishes of two targets, some of which are cut off.
+pub fn clients(number: u8, crashes: u8) -> Scenario {
+    let requests = (0..number).flat_map(|request| [publish(request % 2, 0), unpublish(request % 2, 0)]).collect();
+    Scenario {
+        name: "clients",
+        about: "publishes and unpublishes of two targets",
+        requests,
+        instances: 1,
+        chores: TERMINATE,
+        trouble: vec![(Trouble::CutOff, crashes)],
+        ..Scenario::default()
+    }
+}
+
+fn current() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "publish-unpublish-crash",
+            about: "three publishes and three unpublishes of two targets, any of which is cut off at any point",
+            requests: vec![
+                publish(0, 0),
+                publish(0, 0),
+                publish(1, 0),
+                unpublish(0, 0),
+                unpublish(0, 0),
+                unpublish(1, 0),
+            ],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![(Trouble::CutOff, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "second-instance",
+            about: "two driver instances that share no lock publish and unpublish one volume at different targets",
+            requests: vec![publish(0, 0), unpublish(0, 0), publish(1, 1), unpublish(1, 1)],
+            instances: 2,
+            chores: TERMINATE,
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "eviction",
+            about: "a mount pod in use is deleted while another target is published and one is unpublished",
+            published: vec![0],
+            requests: vec![publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: RECOVER,
+            trouble: vec![(Trouble::Eviction, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "eviction-crash",
+            about: "a mount pod in use is deleted, and the driver crashes while it makes a successor",
+            published: vec![0],
+            requests: vec![publish(1, 0)],
+            instances: 1,
+            chores: RECOVER,
+            trouble: vec![(Trouble::Eviction, 1), (Trouble::Crash, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "daemon-loss",
+            about: "daemons die while a volume is published and repaired",
+            published: vec![0],
+            requests: vec![publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: RECOVER,
+            trouble: vec![(Trouble::DaemonLoss, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "lost-replies",
+            about: "requests to the pod API are lost before or after they take effect, conflict and fail",
+            published: vec![0],
+            requests: vec![publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![
+                (Trouble::LostReply, 1),
+                (Trouble::LostRequest, 1),
+                (Trouble::Conflict, 1),
+                (Trouble::ApiFailure, 1),
+            ],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "delayed-deletion",
+            about: "a pod stays for a while after its last reference; the clock, and somebody's hand, go on meanwhile",
+            published: vec![0],
+            requests: vec![unpublish(0, 0), publish(1, 0)],
+            instances: 1,
+            chores: RETIRE,
+            delayed_deletion: true,
+            trouble: vec![(Trouble::ClockStep, 2), (Trouble::Scribble, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "garbage-collector",
+            about: "references are collected while workloads come, shut down and go without an unpublish",
+            published: vec![0],
+            requests: vec![publish(1, 0), unpublish(0, 0), unpublish(1, 0)],
+            instances: 1,
+            chores: COLLECT,
+            workloads: true,
+            trouble: vec![(Trouble::WorkloadShutdown, 1), (Trouble::WorkloadLoss, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "failed-mount",
+            about: "a mount on a target fails",
+            requests: vec![publish(0, 0), publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![(Trouble::FailedMount, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "contradiction",
+            about: "one target is published for writing and read-only",
+            requests: vec![
+                publish(0, 0),
+                Request { kind: RequestKind::PublishReadOnly, target: 0, instance: 0 },
+                unpublish(0, 0),
+            ],
+            instances: 1,
+            chores: TERMINATE,
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "status-writes",
+            about: "the kubelet's status writes make every compare-and-swap fail once",
+            published: vec![0],
+            requests: vec![publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![(Trouble::StatusWrite, 2)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "reboot",
+            about: "the node restarts while a volume is published and unpublished; records and stale status stay",
+            published: vec![0],
+            requests: vec![publish(1, 0), publish(0, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: RECOVER,
+            trouble: vec![(Trouble::Reboot, 1)],
+            ..Scenario::default()
+        },
+    ]
+}
