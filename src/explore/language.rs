@@ -50,6 +50,12 @@ pub trait Language {
     /// The same step with less in it, the simplest first. It may not lead back here.
     fn simpler(step: &Self::Step) -> Vec<Self::Step>;
 
+    /// The same step with any other number in it: how far a number reaches depends on the steps before it.
+    fn alternatives(step: &Self::Step) -> Vec<Self::Step>;
+
+    /// One step that does what two did, the second of which came later.
+    fn folded(first: &Self::Step, second: &Self::Step) -> Option<Self::Step>;
+
     /// The same environment with less in it, the simplest first. It may not lead back here.
     fn simpler_environment(environment: &Self::Environment) -> Vec<Self::Environment>;
 }

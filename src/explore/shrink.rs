@@ -38,7 +38,10 @@ pub struct Shrunk<E, S> {
     pub runs: usize,
 }
 
-const PASSES: usize = 6;
+const PASSES: usize = 7;
+
+/// Up to this many steps, removals are also tried together with another number elsewhere.
+const FEW: usize = 8;
 
 impl<L: Language> Candidates<L> {
     /// The neighbours of this program.
@@ -67,7 +70,8 @@ impl<L: Language> Candidates<L> {
             2 => renamed::<L>(&self.best),
             3 => simpler::<L>(&self.best),
             4 => pairs(&self.best),
-            _ => folded(&self.best),
+            5 => folded::<L>(&self.best),
+            _ => removed_and_renumbered::<L>(&self.best),
         };
         self.waiting.extend(found);
     }
@@ -194,16 +198,45 @@ fn pairs<E: Clone, S: Clone>(program: &Program<E, S>) -> Vec<Program<E, S>> {
     found
 }
 
-/// With a later step in the place of an earlier one, which is gone: what two steps did, one may do.
-fn folded<E: Clone, S: Clone>(program: &Program<E, S>) -> Vec<Program<E, S>> {
+/// With a later step in the place of an earlier one, or with one that does what both did.
+fn folded<L: Language>(program: &Program<L::Environment, L::Step>) -> Vec<Program<L::Environment, L::Step>> {
     let count = program.steps.len();
     let mut found = Vec::new();
     for first in 0..count {
         for second in first + 1..count {
-            let mut steps = program.steps.clone();
-            steps[first] = steps.remove(second);
-            found.push(with_steps(program, steps));
+            let both = L::folded(&program.steps[first], &program.steps[second]);
+            let later = Some(program.steps[second].clone());
+            for step in [both, later].into_iter().flatten() {
+                let mut candidate = without(program, |at| at == second);
+                candidate.steps[first] = step;
+                found.push(candidate);
+            }
         }
     }
+    found
+}
+
+/// Without one or two steps, and with another number in a third: what went before decides how far a number reaches.
+fn removed_and_renumbered<L: Language>(
+    program: &Program<L::Environment, L::Step>,
+) -> Vec<Program<L::Environment, L::Step>> {
+    let count = program.steps.len();
+    if count > FEW {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for at in 0..count {
+        for alternative in L::alternatives(&program.steps[at]) {
+            let mut candidate = program.clone();
+            candidate.steps[at] = alternative;
+            let others = || (0..count).filter(move |&other| other != at);
+            for first in others() {
+                for second in others().filter(|&second| second >= first) {
+                    found.push(without(&candidate, |gone| gone == first || gone == second));
+                }
+            }
+        }
+    }
+    found.sort_by_key(|candidate| candidate.steps.len());
     found
 }

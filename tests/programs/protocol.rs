@@ -16,13 +16,16 @@ use crate::{
     fuzz::refcount::{run, run_drawn},
 };
 
-/// Shrinks a schedule that fails under the policy.
+/// Shrinks a schedule that fails under the policy. Any broken promise will do: one mistake breaks several.
 pub(crate) fn shrunk(
     policy: &Policy,
     program: Program<Environment, Turn>,
     failure: Failure,
 ) -> Shrunk<Environment, Turn> {
-    shrink::<Schedules>(program, failure, 20_000, |candidate| run(policy, candidate))
+    let kind = failure.kind.clone();
+    shrink::<Schedules>(program, failure, 20_000, |candidate| {
+        run(policy, candidate).map(|found| Failure { kind: kind.clone(), ..found })
+    })
 }
 
 /// One step a line.

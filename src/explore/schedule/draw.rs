@@ -124,6 +124,31 @@ impl Language for Schedules {
         }
     }
 
+    fn alternatives(step: &Turn) -> Vec<Turn> {
+        let pauses = (1..=2 * LONGEST).filter_map(|effects| u8::try_from(effects).ok()).map(Some).rev();
+        let mut found: Vec<Turn> = match *step {
+            Turn::Start { actor, task, .. } => pauses.map(|pause| Turn::Start { actor, task, pause }).collect(),
+            Turn::Resume { actor, .. } => pauses.map(|pause| Turn::Resume { actor, pause }).collect(),
+            Turn::Fault { fate, .. } => (0..8).map(|after| Turn::Fault { after, fate }).collect(),
+            _ => Vec::new(),
+        };
+        found.retain(|other| other != step);
+        found
+    }
+
+    fn folded(first: &Turn, second: &Turn) -> Option<Turn> {
+        let sum = |one: Option<u8>, other: Option<u8>| Some(one?.saturating_add(other?));
+        match (*first, *second) {
+            (Turn::Start { actor, task, pause }, Turn::Resume { actor: other, pause: more }) if actor == other => {
+                Some(Turn::Start { actor, task, pause: Some(sum(pause, more)?) })
+            }
+            (Turn::Resume { actor, pause }, Turn::Resume { actor: other, pause: more }) if actor == other => {
+                Some(Turn::Resume { actor, pause: Some(sum(pause, more)?) })
+            }
+            _ => None,
+        }
+    }
+
     fn simpler_environment(environment: &Environment) -> Vec<Environment> {
         let simplest = Environment::default();
         let candidates = [
