@@ -14,6 +14,8 @@ pub mod sut;
 
 pub mod suite;
 
+pub mod explore;
+
 pub mod mountpod;
 
 pub mod modelcheck;

@@ -1,0 +1,5 @@
+//! What the fuzz targets do with their bytes; the targets themselves are one line each.
+//!
+//! Also a module of the crate's own tests, which run every corpus file and their own random programs through it.
+
+pub mod refcount;

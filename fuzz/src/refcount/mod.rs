@@ -1,0 +1,7 @@
+//! Runs schedules over the reference-count protocol of the mount pods, and looks at its promises.
+
+mod actor;
+mod run;
+mod stage;
+
+pub use run::{run, run_drawn};

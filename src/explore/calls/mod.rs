@@ -1,0 +1,1 @@
+//! Programs of RPCs over volumes, snapshots and targets.

@@ -1,0 +1,18 @@
+//! Programs: random sequences of steps over symbolic handles, how they are drawn, repaired, shrunk, kept and run.
+//!
+//! A [`Language`] says what the steps are. There are two: [`calls`] are RPCs of one driver, with lost answers, restarts and
+//! calls at once; [`schedule`] is the interleaving of the actors of a reference-count protocol, effect by effect. Neither
+//! knows the program that it is run against.
+
+pub mod calls;
+pub mod schedule;
+
+mod language;
+mod replay;
+mod shrink;
+mod source;
+
+pub use language::{Entity, Language, Program, draw};
+pub use replay::{ReplayError, read, write};
+pub use shrink::{Candidates, Failure, Shrunk, shrink};
+pub use source::{Bytes, Seeded, Source};
