@@ -1,12 +1,10 @@
 //! Who takes part: a machine of some protocol, with the effect that it asks for and the driver instance that runs it.
 
-use super::{
-    super::mountpod::{
-        instant::Timestamp,
-        protocol::{
-            Answer, Collect, Effect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate,
-            TerminateOutcome, Unpublish, UnpublishOutcome,
-        },
+use super::super::mountpod::{
+    instant::Timestamp,
+    protocol::{
+        Answer, Collect, Effect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate,
+        TerminateOutcome, Unpublish, UnpublishOutcome,
     },
 };
 

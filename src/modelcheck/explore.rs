@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Protocol, Scenario, Trace, Violation,
     super::mountpod::protocol::Policy,
+    Protocol, Scenario, Trace, Violation,
     search::{Event, Memory, Search, State},
     settle::Settling,
     trace,
@@ -146,7 +146,10 @@ impl<'a> Exploration<'a> {
                     .collect();
                 workers.into_iter().map(|worker| worker.join().unwrap_or_default()).collect()
             });
-            let broken = lock(&self.broken).iter().min_by_key(|broken| (broken.event.is_none(), broken.violation.clone(), broken.at)).cloned();
+            let broken = lock(&self.broken)
+                .iter()
+                .min_by_key(|broken| (broken.event.is_none(), broken.violation.clone(), broken.at))
+                .cloned();
             if let Some(broken) = broken {
                 let trace = self.trace(&first, root, &broken);
                 return (Ending::Broken(Box::new((broken.violation, trace))), depth);

@@ -43,7 +43,9 @@ impl Invariant {
     /// The promise in one sentence.
     pub const fn promise(self) -> &'static str {
         match self {
-            Self::I1 => "a published target is held by a pod and served by that pod's daemon until its unpublish begins",
+            Self::I1 => {
+                "a published target is held by a pod and served by that pod's daemon until its unpublish begins"
+            }
             Self::I2 => "the driver deletes a mount pod only while nothing refers to it",
             Self::I3 => "a target shows the volume or nothing, never the file system of the host",
             Self::I4 => "after an unpublish nothing is mounted at the target, and no pod refers to it",
@@ -84,7 +86,9 @@ pub(super) fn check(records: &Records, node: &World, ledger: &Ledger, targets: &
         let violation = match promise {
             Promise::Published { .. } if !held => Some(Violation::new(
                 Invariant::I1,
-                format!("{target} was published and not unpublished, and no pod refers to it: its mount is not counted"),
+                format!(
+                    "{target} was published and not unpublished, and no pod refers to it: its mount is not counted"
+                ),
             )),
             Promise::Published { .. } if !node.layers.contains_key(target) => Some(Violation::new(
                 Invariant::I1,
@@ -157,9 +161,7 @@ pub(super) fn check_at_rest(
 /// Whether the target has one layer, and that of the pod's running daemon.
 pub(super) fn is_well(node: &World, pod: &Pod, target: &TargetPath) -> bool {
     match node.layers.get(target).map(Vec::as_slice) {
-        Some([layer]) => {
-            layer.daemon.as_ref().is_some_and(|daemon| daemon.pod == pod.uid && node.is_alive(daemon))
-        }
+        Some([layer]) => layer.daemon.as_ref().is_some_and(|daemon| daemon.pod == pod.uid && node.is_alive(daemon)),
         _ => false,
     }
 }

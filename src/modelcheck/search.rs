@@ -244,8 +244,7 @@ impl Search {
             let sole = |request: &super::Request| {
                 self.cast.target(request.target) != target || request.instance == actor.instance
             };
-            self.scenario.requests.iter().all(sole)
-                && (self.scenario.instances == 1 || !self.scenario.chores.rebind)
+            self.scenario.requests.iter().all(sole) && (self.scenario.instances == 1 || !self.scenario.chores.rebind)
         })
     }
 
@@ -280,8 +279,7 @@ impl Search {
             }
         });
         let now = self.ledgers.value(state.ledger).now;
-        let actor =
-            Actor::new(request.instance, Job::Request(number), self.cast.machine(request), &self.policy, now);
+        let actor = Actor::new(request.instance, Job::Request(number), self.cast.machine(request), &self.policy, now);
         self.start(&state, actor, memory)
     }
 
@@ -301,7 +299,14 @@ impl Search {
         chores
     }
 
-    pub(super) fn chore(&self, state: &State, instance: u8, job: Job, machine: AnyMachine, memory: &mut Memory) -> Next {
+    pub(super) fn chore(
+        &self,
+        state: &State,
+        instance: u8,
+        job: Job,
+        machine: AnyMachine,
+        memory: &mut Memory,
+    ) -> Next {
         let now = self.ledgers.value(state.ledger).now;
         self.start(state, Actor::new(instance, job, machine, &self.policy, now), memory)
     }
@@ -375,9 +380,7 @@ impl Search {
             .filter_map(|actor| {
                 let actor = self.actors.value(*actor);
                 match actor.job {
-                    Job::Request(number) => {
-                        Some((actor.instance, self.scenario.requests[usize::from(number)].target))
-                    }
+                    Job::Request(number) => Some((actor.instance, self.scenario.requests[usize::from(number)].target)),
                     Job::Target(target) => Some((actor.instance, target)),
                     Job::Housekeeping => None,
                 }
@@ -414,7 +417,8 @@ impl Search {
             Effect::List(_) | Effect::Create(_) | Effect::Update(..) | Effect::Delete(..) => {
                 let fresh = if matches!(before.effect, Effect::List(_)) { NONE } else { self.fresh(&state) };
                 let key = (state.actors[index], state.records, fate, fresh, now);
-                let done = memory.performed.entry(key).or_insert_with(|| self.request(&before, &state, fate, fresh, now));
+                let done =
+                    memory.performed.entry(key).or_insert_with(|| self.request(&before, &state, fate, fresh, now));
                 if let Some(violation) = &done.broken {
                     return Err(violation.clone());
                 }
@@ -462,9 +466,7 @@ impl Search {
                 });
                 self.actors.keep(before.answered(&self.policy, now, Answer::Done))
             }
-            Effect::Wait(_) | Effect::Reply(_) => {
-                self.actors.keep(before.answered(&self.policy, now, Answer::Done))
-            }
+            Effect::Wait(_) | Effect::Reply(_) => self.actors.keep(before.answered(&self.policy, now, Answer::Done)),
         };
         state.actors[index] = after;
         self.go_on(state, index, now)
@@ -509,7 +511,11 @@ impl Search {
             return Err(Violation::new(Invariant::I9, text));
         }
         let gone = self.scenario.workloads && ledger.workloads[target] == Some(WorkloadState::Gone);
-        if *outcome == Outcome::Published && !contested && !gone && !self.nodes.value(state.node).layers.contains_key(path) {
+        if *outcome == Outcome::Published
+            && !contested
+            && !gone
+            && !self.nodes.value(state.node).layers.contains_key(path)
+        {
             let text = format!("the publish of {path} is answered with success, and nothing is mounted there");
             return Err(Violation::new(Invariant::I3, text));
         }
@@ -582,7 +588,12 @@ impl Search {
         Performed { actor, part, killed: None, broken: None, reached }
     }
 
-    fn check_deletion(&self, records: &Records, pod: &super::super::mountpod::pod::Pod, now: Timestamp) -> Option<Violation> {
+    fn check_deletion(
+        &self,
+        records: &Records,
+        pod: &super::super::mountpod::pod::Pod,
+        now: Timestamp,
+    ) -> Option<Violation> {
         if let Some(reference) = annotations::references(pod).first() {
             let text = format!("the driver deletes the mount pod that serves {}", reference.target);
             return Some(Violation::new(Invariant::I2, text));
@@ -600,7 +611,8 @@ impl Search {
         let records = self.records.value(state.records);
         let pod = records.pods.values().find(|pod| pod.uid == *uid && pod.is_live())?;
         let reference = annotations::references(pod).into_iter().next()?;
-        let text = format!("the daemon that serves {} is torn down while its pod is not being deleted", reference.target);
+        let text =
+            format!("the daemon that serves {} is torn down while its pod is not being deleted", reference.target);
         Some(Violation::new(Invariant::I1, text))
     }
 
@@ -781,11 +793,8 @@ impl Search {
     }
 
     fn shapes(&self, state: &State) -> Vec<Arc<Shape>> {
-        let mut shapes = vec![
-            self.records.shape(state.records),
-            self.nodes.shape(state.node),
-            self.ledgers.shape(state.ledger),
-        ];
+        let mut shapes =
+            vec![self.records.shape(state.records), self.nodes.shape(state.node), self.ledgers.shape(state.ledger)];
         shapes.extend(state.actors.iter().map(|actor| self.actors.shape(*actor)));
         shapes
     }

@@ -11,8 +11,8 @@ use super::{
         instant::Timestamp,
         pod::{ConfigurationHash, Pod},
     },
-    Collect, Effect, Machine, MountOperation, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate, Unpublish,
-    UnpublishOutcome, WorkloadState,
+    Collect, Effect, Machine, MountOperation, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire,
+    Terminate, Unpublish, UnpublishOutcome, WorkloadState,
     simulation::{
         Actor, Fate, MODE, Simulation, assert_gone, assert_published, node, publish, publish_request, terminate_all,
         unpublish, unpublish_request,
