@@ -85,7 +85,6 @@ impl Cast {
         let chores = scenario.chores;
         for pod in records.pods.values() {
             let live = pod.is_live();
-            let due = if live { chores.collect || chores.retire } else { chores.terminate };
             match self.protocol {
                 Protocol::Current if !live && chores.terminate => add(Terminate::new(pod).into()),
                 Protocol::Current if live && chores.collect && annotations::is_referenced(pod) => {

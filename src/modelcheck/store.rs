@@ -54,8 +54,4 @@ impl<T: Eq + Hash> Store<T> {
     fn entry(&self, kept: Kept) -> (Arc<T>, Arc<Shape>) {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)[kept.0 as usize].clone()
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
 }

@@ -47,6 +47,7 @@ enum At {
     Looking(Round),
     Unmounting(Round),
     Writing(Round),
+    UnmountingAgain(Round, annotations::Reference),
     Removing(Round),
     Retiring(Box<Retire>),
     Ended,
@@ -58,6 +59,9 @@ struct Round {
     record: Box<Pod>,
     /// References still to be judged, last first.
     left: Vec<annotations::Reference>,
+    /// References whose workloads are gone.
+    gone: Vec<annotations::Reference>,
+    /// References whose targets were seen without a mount for too long.
     dead: Vec<annotations::Reference>,
     write: Box<Pod>,
 }
@@ -96,7 +100,7 @@ impl Collect {
 
     fn judge(self, record: Box<Pod>, policy: &Policy, now: Timestamp) -> Next {
         let left = annotations::references(&record);
-        let round = Round { write: record.clone(), record, left, dead: Vec::new() };
+        let round = Round { write: record.clone(), record, left, gone: Vec::new(), dead: Vec::new() };
         self.next_reference(round, policy, now)
     }
 
@@ -156,12 +160,19 @@ impl Collect {
     fn unmounted(self, mut round: Round, policy: &Policy, now: Timestamp) -> Next {
         if let Some(reference) = round.left.pop() {
             annotations::drop_reference(&mut round.write, &reference.target);
-            round.dead.push(reference);
+            round.gone.push(reference);
         }
         self.next_reference(round, policy, now)
     }
 
+    /// A publish whose workload went in the meantime may have mounted between the unmount and the write; it sees no
+    /// reference any more, so nobody else would take that mount away.
     fn remove_targets(mut self, mut round: Round, policy: &Policy, now: Timestamp) -> Next {
+        if let Some(reference) = round.gone.pop() {
+            self.found.dropped.push(reference.target.clone());
+            let effect = Effect::Mount(MountOperation::UnmountAll(reference.target.clone()));
+            return self.go(At::UnmountingAgain(round, reference), effect);
+        }
         while let Some(reference) = round.dead.pop() {
             self.found.dropped.push(reference.target.clone());
             if reference.role() == Role::Target {
@@ -224,7 +235,11 @@ impl Machine for Collect {
             (At::Looking(round), Answer::Target(state)) => self.looked(round, &state, policy, now),
             (At::Unmounting(round), Answer::Done) => self.unmounted(round, policy, now),
             (At::Writing(round), Answer::Written(_)) => self.remove_targets(round, policy, now),
-            (At::Removing(round), _) => self.remove_targets(round, policy, now),
+            (At::UnmountingAgain(round, reference), _) if reference.role() == Role::Target => {
+                let effect = Effect::Mount(MountOperation::RemoveTarget(reference.target));
+                self.go(At::Removing(round), effect)
+            }
+            (At::Removing(round) | At::UnmountingAgain(round, _), _) => self.remove_targets(round, policy, now),
             (At::Retiring(retire), answer) => self.retire(policy, now, Some(*retire), answer),
             // Somebody wrote the record meanwhile, or the world is in trouble: the next round begins anew.
             _ => self.end(),

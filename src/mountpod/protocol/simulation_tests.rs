@@ -11,8 +11,8 @@ use super::{
         instant::Timestamp,
         pod::{ConfigurationHash, Pod},
     },
-    Collect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate, Unpublish,
-    UnpublishOutcome, WorkloadState,
+    Collect, Effect, Machine, MountOperation, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire,
+    Terminate, Unpublish, UnpublishOutcome, WorkloadState,
     simulation::{
         Actor, Fate, MODE, Simulation, assert_gone, assert_published, node, publish, publish_request, terminate_all,
         unpublish, unpublish_request,
@@ -214,6 +214,37 @@ fn references_of_workloads_that_are_gone_are_collected_and_of_terminating_ones_a
     assert_eq!(collected.dropped, ["/t/a".parse().unwrap()]);
     assert_gone(&simulation, "/t/a", "after the collection");
     assert_published(&simulation, "/t/b", "after the collection");
+}
+
+/// Found by the search of states: the workload went while its publish was under way, the collection unmounted, the publish
+/// mounted, and the collection dropped the reference; the mount stayed for ever.
+#[test]
+fn a_mount_that_comes_while_its_reference_is_collected_goes_with_it() {
+    for lead in 0..8 {
+        let mut simulation = Simulation::default();
+        simulation.run(publish("/t/b"));
+        let mut late = Actor::new(publish("/t/a"), &simulation);
+        while !matches!(late.effect(), Effect::Mount(MountOperation::Bind { .. })) {
+            late.step(&mut simulation, Fate::Performed);
+        }
+        simulation.workloads.insert("/t/a".parse().unwrap(), WorkloadState::Gone);
+        simulation.workloads.insert("/t/b".parse().unwrap(), WorkloadState::Lives);
+        let uid = simulation.pods()[0].uid.clone();
+        let collect = || Collect::new(node(), "v".parse().unwrap(), uid.clone());
+        let mut collecting = Actor::new(collect(), &simulation);
+        for _ in 0..lead {
+            collecting.step(&mut simulation, Fate::Performed);
+        }
+        for _ in 0..100 {
+            late.step(&mut simulation, Fate::Performed);
+        }
+        for _ in 0..100 {
+            collecting.step(&mut simulation, Fate::Performed);
+        }
+        simulation.run(collect());
+        assert_gone(&simulation, "/t/a", &format!("{lead} steps of the collection before the mount"));
+        assert_published(&simulation, "/t/b", "the other target");
+    }
 }
 
 #[test]
