@@ -1,10 +1,8 @@
 //! Programs: random sequences of steps over symbolic handles, how they are drawn, repaired, shrunk, kept and run.
 //!
-//! A [`Language`] says what the steps are. There are two: [`calls`] are RPCs of one driver, with lost answers, restarts and
-//! calls at once; [`schedule`] is the interleaving of the actors of a reference-count protocol, effect by effect. Neither
-//! knows the program that it is run against.
+//! A [`Language`] says what the steps are. [`schedule`] is the one of the interleavings of the actors of a reference-count
+//! protocol, effect by effect. A language knows nothing of the program that it is run against.
 
-pub mod calls;
 pub mod schedule;
 
 mod language;

@@ -85,19 +85,18 @@ impl Language for Schedules {
         };
         match (&mut step, from.kind) {
             (Turn::Start { actor, .. } | Turn::Resume { actor, .. }, ACTOR) => rename(actor),
-            (Turn::Start { task, .. }, TARGET) => {
-                if let Task::Publish { target, .. } | Task::Unpublish { target } | Task::Rebind { target } = task {
-                    rename(target);
+            (
+                Turn::Start {
+                    task: Task::Publish { target, .. } | Task::Unpublish { target } | Task::Rebind { target },
+                    ..
                 }
-            }
-            (Turn::Trouble(trouble), TARGET) => {
-                if let Trouble::RemoveDirectory { target }
-                | Trouble::ShutDown { target }
-                | Trouble::RemoveWorkload { target } = trouble
-                {
-                    rename(target);
-                }
-            }
+                | Turn::Trouble(
+                    Trouble::RemoveDirectory { target }
+                    | Trouble::ShutDown { target }
+                    | Trouble::RemoveWorkload { target },
+                ),
+                TARGET,
+            ) => rename(target),
             _ => {}
         }
         step

@@ -1,1 +1,0 @@
-//! Programs of RPCs over volumes, snapshots and targets.

@@ -1,0 +1,25 @@
+//! Every corpus file runs under the plain test runner as well.
+
+use csi_certify::{explore::Bytes, mountpod::protocol::Policy};
+
+use crate::fuzz::{parsers, pod_records, refcount};
+
+fn each(target: &str, run: impl Fn(&[u8])) {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty(), "{} holds nothing", directory.display());
+    for file in files {
+        println!("{}", file.display());
+        run(&std::fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn every_corpus_file_passes() {
+    each("pod_records", pod_records::run);
+    each("parsers", parsers::run);
+    each("refcount_program", |bytes| {
+        let (program, failure) = refcount::run_drawn(&Policy::default(), &mut Bytes::new(bytes), 16);
+        assert_eq!(failure, None, "{program:#?}");
+    });
+}
