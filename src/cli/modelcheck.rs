@@ -13,7 +13,7 @@ use crate::{
 /// What `csi-certify modelcheck` is asked.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelcheckArguments {
-    /// The protocol: the driver's own, or a published predecessor
+    /// The protocol: the driver's own
     #[arg(long, value_enum, default_value = "current")]
     protocol: ProtocolName,
     /// Make one mistake in the driver's protocol: its id, or `all` for each of them in turn
@@ -45,10 +45,6 @@ pub(super) struct ModelcheckArguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProtocolName {
     Current,
-    #[value(name = "published-2022")]
-    Published2022,
-    #[value(name = "published-2026")]
-    Published2026,
 }
 
 /// Searches, and prints what was found.
@@ -59,12 +55,7 @@ enum ProtocolName {
 pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
     let protocol = match arguments.protocol {
         ProtocolName::Current => Protocol::Current,
-        ProtocolName::Published2022 => Protocol::Published2022,
-        ProtocolName::Published2026 => Protocol::Published2026,
     };
-    if arguments.fault.is_some() && protocol != Protocol::Current {
-        return Err(Failure::usage("a fault is a mistake in the driver's own protocol: leave --protocol out"));
-    }
     let faults: Vec<Option<Fault>> = match arguments.fault.as_deref() {
         None => vec![None],
         Some("all") => Fault::ALL.iter().copied().map(Some).collect(),

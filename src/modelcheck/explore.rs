@@ -95,7 +95,7 @@ struct Exploration<'a> {
     search: &'a Search,
     options: &'a Options,
     /// The fingerprint of each state with that of its predecessor and its layer.
-    visited: Vec<Mutex<HashMap<u128, (u128, u32), Plain>>>,
+    visited: Vec<Mutex<Ways>>,
     /// Fingerprints of states from which everything is known to come to rest.
     settled: Vec<Mutex<HashSet<u128, Plain>>>,
     transitions: AtomicUsize,
@@ -104,6 +104,9 @@ struct Exploration<'a> {
     broken: Mutex<Vec<Broken>>,
     reached: Mutex<HashSet<String>>,
 }
+
+/// Each visited state with its predecessor and its layer.
+type Ways = HashMap<u128, (u128, u32), Plain>;
 
 /// Where a promise was broken: after an event in a state, or on the way to rest from it.
 #[derive(Clone, Debug)]

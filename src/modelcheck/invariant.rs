@@ -167,7 +167,9 @@ pub(super) fn is_well(node: &World, pod: &Pod, target: &TargetPath) -> bool {
 }
 
 /// What is left when everybody has left.
-pub(super) fn check_empty(records: &Records, node: &World) -> Option<Violation> {
+///
+/// A bare directory whose publish failed while its workload went is swept by the orchestrator with the workload's own.
+pub(super) fn check_empty(records: &Records, node: &World, abandoned: &[TargetPath]) -> Option<Violation> {
     if records.pods.values().any(|pod| annotations::delete_at(pod).is_err()) {
         // Such a pod is kept and reported until somebody mends it.
         return None;
@@ -179,7 +181,7 @@ pub(super) fn check_empty(records: &Records, node: &World) -> Option<Violation> 
         }
     } else if let Some(target) = node.layers.keys().next() {
         format!("a mount on {target} is left")
-    } else if let Some(target) = node.targets.iter().next() {
+    } else if let Some(target) = node.targets.iter().find(|target| !abandoned.contains(target)) {
         format!("the directory {target} is left")
     } else if node.daemons.values().any(|(_, alive)| *alive) {
         "a daemon is left".to_owned()

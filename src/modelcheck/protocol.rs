@@ -18,10 +18,6 @@ use super::{
 pub enum Protocol {
     /// The one that the driver runs.
     Current,
-    /// The one of JuiceFS CSI 0.13, of 2022.
-    Published2022,
-    /// The one of JuiceFS CSI 0.32, of 2026.
-    Published2026,
 }
 
 /// The names that all machines of a search use.
@@ -56,7 +52,6 @@ impl Cast {
         let read_only = request.kind == RequestKind::PublishReadOnly;
         let is_publish = request.kind != RequestKind::Unpublish;
         match (self.protocol, is_publish) {
-            (Protocol::Published2022 | Protocol::Published2026, _) => todo!(),
             (Protocol::Current, true) => Publish::new(PublishRequest {
                 key: self.key.clone(),
                 content: self.content.clone(),
@@ -93,9 +88,6 @@ impl Cast {
                 _ => {}
             }
         }
-        if self.protocol != Protocol::Current {
-            return found;
-        }
         let idle = |pod: &Pod| pod.is_live() && !annotations::is_referenced(pod);
         if chores.retire && records.pods.values().any(idle) {
             add(Retire::new(self.node.clone(), self.volume.clone()).into());
@@ -114,8 +106,9 @@ impl Cast {
 
     /// Deletes what nothing refers to, whatever the scenario's chores are.
     pub(super) fn retire(&self) -> Option<AnyMachine> {
-        let current = self.protocol == Protocol::Current;
-        current.then(|| Retire::new(self.node.clone(), self.volume.clone()).into())
+        match self.protocol {
+            Protocol::Current => Some(Retire::new(self.node.clone(), self.volume.clone()).into()),
+        }
     }
 }
 

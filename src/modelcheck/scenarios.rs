@@ -9,7 +9,6 @@ use super::{
 pub fn scenarios(protocol: Protocol) -> Vec<Scenario> {
     match protocol {
         Protocol::Current => current(),
-        Protocol::Published2022 | Protocol::Published2026 => Vec::new(),
     }
 }
 
@@ -120,7 +119,7 @@ fn current() -> Vec<Scenario> {
             name: "garbage-collector",
             about: "references are collected while workloads come, shut down and go without an unpublish",
             published: vec![0],
-            requests: vec![publish(1, 0), unpublish(0, 0), unpublish(1, 0)],
+            requests: vec![publish(1, 0), unpublish(0, 0)],
             instances: 1,
             chores: COLLECT,
             workloads: true,

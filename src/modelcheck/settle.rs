@@ -1,10 +1,10 @@
 //! Bounded liveness: from any state, once the trouble has ended, everything comes to rest, and then everybody can leave.
 
 use super::{
-    super::mountpod::protocol::WorkloadState,
+    super::mountpod::{TargetPath, protocol::WorkloadState},
     actor::{Actor, Job},
     invariant::{Invariant, Violation, check_at_rest, check_empty},
-    ledger::{Ledger, Phase, Promise},
+    ledger::{Ledger, Phase, Progress, Promise},
     protocol::DELAY,
     scenario::{Budget, Request, RequestKind},
     search::{Event, Fate, Memory, Next, Search, State},
@@ -69,12 +69,23 @@ impl Search {
             }
             Phase::Sweep => self.chore_or(state, memory, |search| {
                 let (records, node) = (search.records.value(state.records), search.nodes.value(state.node));
-                match check_empty(&records, &node) {
+                match check_empty(&records, &node, &search.abandoned(&ledger)) {
                     Some(violation) => Settling::Step(Event::Settle, Err(violation)),
                     None => Settling::AtRest,
                 }
             }),
         }
+    }
+
+    /// Targets whose workload went while a publish was failing.
+    fn abandoned(&self, ledger: &Ledger) -> Vec<TargetPath> {
+        let requests = self.scenario.requests.iter().zip(&ledger.progress);
+        let failed = requests.filter(|(request, progress)| {
+            let gone = ledger.workloads[usize::from(request.target)] == Some(WorkloadState::Gone);
+            let is_publish = request.kind != RequestKind::Unpublish;
+            self.scenario.workloads && gone && is_publish && !matches!(progress, Progress::Ended)
+        });
+        failed.map(|(request, _)| self.cast.target(request.target).clone()).collect()
     }
 
     fn enter(&self, state: &State, phase: Phase) -> Settling {
