@@ -1,4 +1,6 @@
-//! Random programs: schedules of the reference-count protocol, and RPCs of the whole driver.
+//! Random programs: schedules of the reference-count protocol, and the corpora of the fuzz targets.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and prints its seed")]
 
 mod budget;
 mod corpora;

@@ -199,10 +199,10 @@ impl Play {
             (Trouble::WriteStatus, Some(pod)) => {
                 let _ = world.update_status(&pod.name, &pod.uid, pod.status);
             }
-            (Trouble::RemoveDirectory { target }, _) if !world.layers.contains_key(path(target)) => {
-                if world.targets.remove(path(target)) {
-                    self.owed.insert(target);
-                }
+            (Trouble::RemoveDirectory { target }, _)
+                if !world.layers.contains_key(path(target)) && world.targets.remove(path(target)) =>
+            {
+                self.owed.insert(target);
             }
             (Trouble::ShutDown { target }, _) => {
                 self.stage.workloads.insert(path(target).clone(), WorkloadState::Terminating);
