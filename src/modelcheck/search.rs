@@ -387,6 +387,7 @@ impl Search {
                 }
                 let key = (state.actors[index], state.node, fate, NONE, now);
                 let done = memory.performed.entry(key).or_insert_with(|| self.mount(&before, &state, fate, now));
+                memory.reached.insert(done.reached);
                 state.node = done.part;
                 done.actor
             }
