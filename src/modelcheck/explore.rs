@@ -14,7 +14,8 @@ use std::{
 use super::{
     super::mountpod::protocol::Policy,
     Protocol, Scenario, Trace, Violation,
-    search::{Event, Memory, Search, State},
+    memory::Memory,
+    search::{Event, Search, State},
     settle::Settling,
     trace,
 };

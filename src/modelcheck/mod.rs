@@ -1,12 +1,14 @@
 //! Every interleaving, crash and lost reply of the mount-pod protocol, on the very step functions that the driver runs.
 
 mod actor;
+mod conduct;
 mod explore;
 mod fault;
 mod fingerprint;
 mod goal;
 mod invariant;
 mod ledger;
+mod memory;
 mod protocol;
 mod records;
 mod report;
@@ -16,6 +18,7 @@ mod search;
 mod settle;
 mod store;
 mod trace;
+mod upheaval;
 
 pub use explore::{Ending, Options, Report, explore};
 pub use fault::Fault;

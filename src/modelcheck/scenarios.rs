@@ -117,13 +117,24 @@ fn current() -> Vec<Scenario> {
         },
         Scenario {
             name: "garbage-collector",
-            about: "references are collected while workloads come, shut down and go without an unpublish",
+            about: "references are collected while one workload comes and another shuts down",
             published: vec![0],
-            requests: vec![publish(1, 0), unpublish(0, 0)],
+            requests: vec![publish(1, 0)],
             instances: 1,
             chores: COLLECT,
             workloads: true,
-            trouble: vec![(Trouble::WorkloadShutdown, 1), (Trouble::WorkloadLoss, 1)],
+            trouble: vec![(Trouble::WorkloadShutdown, 1)],
+            ..Scenario::default()
+        },
+        Scenario {
+            name: "workload-loss",
+            about: "references are collected while workloads come, and go without an unpublish",
+            published: vec![0],
+            requests: vec![publish(1, 0)],
+            instances: 1,
+            chores: COLLECT,
+            workloads: true,
+            trouble: vec![(Trouble::WorkloadLoss, 1)],
             ..Scenario::default()
         },
         Scenario {

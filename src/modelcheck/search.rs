@@ -1,25 +1,21 @@
 //! What may happen next in a state: each event that is possible, and the state that it leads to.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     super::mountpod::{
         annotations,
-        api::Preconditions,
         instant::Timestamp,
         memory::World,
         pod::{PodName, Uid},
-        protocol::{Answer, Effect, Liveness, MountOperation, Policy, TargetState, WorkloadState},
+        protocol::{Answer, Effect, MountOperation, Policy, WorkloadState},
     },
-    actor::{Actor, AnyMachine, Job, Outcome},
+    actor::{Actor, AnyMachine, Job},
     fingerprint::{Shape, Token, join},
-    invariant::{self, Invariant, Violation},
+    invariant::{self, Violation},
     ledger::{Held, Ledger, Phase, Progress, Promise},
-    protocol::{Cast, DELAY, Protocol, bounded},
+    memory::{Memory, Performed, reached},
+    protocol::{Cast, Protocol, bounded},
     records::{Fresh, Records},
     scenario::{Budget, RequestKind, Scenario, Trouble},
     store::{Kept, Store},
@@ -75,50 +71,6 @@ pub(super) struct Search {
     pub(super) nodes: Store<World>,
     pub(super) ledgers: Store<Ledger>,
     pub(super) actors: Store<Actor>,
-}
-
-/// What one thread has worked out before.
-#[derive(Default)]
-pub(super) struct Memory {
-    performed: HashMap<(Kept, Kept, Fate, Fresh, Timestamp), Performed>,
-    checked: HashMap<(Kept, Kept, Kept), Option<Violation>>,
-    /// Which kinds of machines met which effects, and what became of them.
-    pub(super) reached: HashSet<Reached>,
-}
-
-/// A machine of a kind performed an effect of a kind, and this became of it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Reached {
-    machine: &'static str,
-    effect: &'static str,
-    answer: &'static str,
-}
-
-impl fmt::Display for Reached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.machine, self.effect, self.answer)
-    }
-}
-
-impl Memory {
-    /// Forgets what can be worked out again, when it has become much.
-    pub(super) fn shrink(&mut self) {
-        if self.performed.len() > REMEMBERED {
-            self.performed.clear();
-        }
-        if self.checked.len() > REMEMBERED {
-            self.checked.clear();
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Performed {
-    actor: Kept,
-    part: Kept,
-    killed: Option<Uid>,
-    broken: Option<Violation>,
-    reached: Reached,
 }
 
 pub(super) type Next = Result<State, Violation>;
@@ -435,6 +387,7 @@ impl Search {
                 }
                 let key = (state.actors[index], state.node, fate, NONE, now);
                 let done = memory.performed.entry(key).or_insert_with(|| self.mount(&before, &state, fate, now));
+                memory.reached.insert(done.reached);
                 state.node = done.part;
                 done.actor
             }
@@ -490,57 +443,6 @@ impl Search {
         Ok(state)
     }
 
-    fn reply(&self, state: &State, actor: &Actor, outcome: &Outcome) -> Next {
-        let Job::Request(number) = actor.job else { return Ok(state.clone()) };
-        let request = self.scenario.requests[usize::from(number)];
-        let target = usize::from(request.target);
-        let path = self.cast.target(request.target);
-        let contested = state.actors.iter().any(|other| {
-            let other = self.actors.value(*other);
-            let Job::Request(other) = other.job else { return false };
-            let other = self.scenario.requests[usize::from(other)];
-            let opposite = (other.kind == RequestKind::Unpublish) != (request.kind == RequestKind::Unpublish);
-            other.target == request.target && opposite
-        });
-        let ledger = self.ledgers.value(state.ledger);
-        let read_only = request.kind == RequestKind::PublishReadOnly;
-        if let (Outcome::Published, Promise::Published { read_only: there }) = (outcome, ledger.promises[target])
-            && there != read_only
-        {
-            let text = format!("{path} is published for reading and writing and read-only at once");
-            return Err(Violation::new(Invariant::I9, text));
-        }
-        let gone = self.scenario.workloads && ledger.workloads[target] == Some(WorkloadState::Gone);
-        if *outcome == Outcome::Published
-            && !contested
-            && !gone
-            && !self.nodes.value(state.node).layers.contains_key(path)
-        {
-            let text = format!("the publish of {path} is answered with success, and nothing is mounted there");
-            return Err(Violation::new(Invariant::I3, text));
-        }
-        if let (Outcome::Failed(text), Progress::LastAttempt) = (outcome, ledger.progress[usize::from(number)]) {
-            let text = format!("the request for {path} fails again although all trouble has ended: {text}");
-            return Err(Violation::new(Invariant::I8, text));
-        }
-        Ok(self.changed(state, |ledger| {
-            ledger.progress[usize::from(number)] = match outcome {
-                Outcome::Failed(_) => Progress::Failed,
-                _ => Progress::Ended,
-            };
-            match outcome {
-                Outcome::Published if !contested && !gone => {
-                    ledger.promises[target] = Promise::Published { read_only };
-                }
-                Outcome::Unpublished if !contested => {
-                    ledger.promises[target] = Promise::Unpublished;
-                    ledger.workloads[target] = Some(WorkloadState::Gone);
-                }
-                _ => {}
-            }
-        }))
-    }
-
     fn request(&self, actor: &Actor, state: &State, fate: Fate, fresh: Fresh, now: Timestamp) -> Performed {
         let before = self.records.value(state.records);
         let mut records = (*before).clone();
@@ -588,45 +490,6 @@ impl Search {
         Performed { actor, part, killed: None, broken: None, reached }
     }
 
-    fn check_deletion(
-        &self,
-        records: &Records,
-        pod: &super::super::mountpod::pod::Pod,
-        now: Timestamp,
-    ) -> Option<Violation> {
-        if let Some(reference) = annotations::references(pod).first() {
-            let text = format!("the driver deletes the mount pod that serves {}", reference.target);
-            return Some(Violation::new(Invariant::I2, text));
-        }
-        if annotations::is_unconfirmed(pod) || !self.scenario.delayed_deletion {
-            return None;
-        }
-        let since = records.empty_since.get(&pod.uid).copied().unwrap_or(now);
-        let early = now.since(since) < DELAY;
-        let text = "the driver deletes a mount pod before its delay has passed";
-        early.then(|| Violation::new(Invariant::I7, text))
-    }
-
-    fn check_teardown(&self, state: &State, uid: &Uid) -> Option<Violation> {
-        let records = self.records.value(state.records);
-        let pod = records.pods.values().find(|pod| pod.uid == *uid && pod.is_live())?;
-        let reference = annotations::references(pod).into_iter().next()?;
-        let text =
-            format!("the daemon that serves {} is torn down while its pod is not being deleted", reference.target);
-        Some(Violation::new(Invariant::I1, text))
-    }
-
-    fn check_wait(&self, state: &State, actor: &Actor) -> Option<Violation> {
-        let ledger = self.ledgers.value(state.ledger);
-        let mine = ledger.locks.iter().find(|held| (held.instance, held.job) == (actor.instance, actor.job))?;
-        let blocked = state.actors.iter().any(|other| {
-            let other = self.actors.value(*other);
-            other.instance == actor.instance && other.effect == Effect::Acquire(mine.lock.clone())
-        });
-        let text = "a request waits under a lock, and whoever could end the wait needs that lock";
-        blocked.then(|| Violation::new(Invariant::I8, text))
-    }
-
     pub(super) fn kubelet_is_due(&self, state: &State) -> bool {
         self.wanting(state).is_some()
     }
@@ -652,140 +515,6 @@ impl Search {
         State { records: self.records.keep(records), node: self.nodes.keep(node), ..state.clone() }
     }
 
-    fn troubles(&self, state: &State, ledger: &Ledger, found: &mut Vec<(Event, Next)>) {
-        let spend = |state: State, trouble| self.changed(&state, |ledger| ledger.budget = ledger.budget.after(trouble));
-        if ledger.budget.allows(Trouble::Crash) {
-            for instance in 0..self.scenario.instances {
-                let runs = state.actors.iter().any(|actor| self.actors.value(*actor).instance == instance);
-                if runs {
-                    let crashed = self.without_actors(state, |actor| actor.instance == instance);
-                    found.push((Event::Crash(instance), Ok(spend(crashed, Trouble::Crash))));
-                }
-            }
-        }
-        self.cut_offs(state, ledger, 0..=state.actors.len(), found);
-        for trouble in Trouble::ALL.into_iter().filter(|trouble| ledger.budget.allows(*trouble)) {
-            for subject in 0..SUBJECTS {
-                if let Some(changed) = self.strike(state, ledger, trouble, subject) {
-                    found.push((Event::Other(trouble, subject), Ok(spend(changed, trouble))));
-                }
-            }
-        }
-    }
-
-    fn cut_offs(
-        &self,
-        state: &State,
-        ledger: &Ledger,
-        actors: std::ops::RangeInclusive<usize>,
-        found: &mut Vec<(Event, Next)>,
-    ) {
-        if !ledger.budget.allows(Trouble::CutOff) {
-            return;
-        }
-        for (number, kept) in state.actors.iter().enumerate().filter(|(number, _)| actors.contains(number)) {
-            let cut = self.actors.value(*kept);
-            let left = self.without_actors(state, |actor| *actor == *cut);
-            let left = self.changed(&left, |ledger| ledger.budget = ledger.budget.after(Trouble::CutOff));
-            found.push((Event::CutOff(u8::try_from(number).unwrap_or(u8::MAX)), Ok(left)));
-        }
-    }
-
-    /// What the trouble does to the pod or target of this number; `None` when it does nothing.
-    fn strike(&self, state: &State, ledger: &Ledger, trouble: Trouble, subject: u8) -> Option<State> {
-        let mut records = (*self.records.value(state.records)).clone();
-        let mut node = (*self.nodes.value(state.node)).clone();
-        let number = usize::from(subject);
-        let pod = records.pods.values().nth(number).cloned();
-        match trouble {
-            Trouble::Eviction => {
-                let pod = pod.filter(|pod| pod.is_live() && !annotations::is_unconfirmed(pod))?;
-                drop(records.delete(&pod.name, &Preconditions::default(), self.fresh(state)));
-                node.kill_daemon(&pod.uid);
-            }
-            Trouble::DaemonLoss => {
-                let pod = pod.filter(|pod| node.daemons.get(&pod.uid).is_some_and(|(_, alive)| *alive))?;
-                node.kill_daemon(&pod.uid);
-            }
-            Trouble::StatusWrite => {
-                let pod = pod.filter(|pod| pod.is_live())?;
-                records.report_running(&pod.name, !pod.status.ready, self.fresh(state));
-            }
-            Trouble::Scribble => {
-                let mut pod = pod.filter(|pod| pod.annotations.contains_key(annotations::DELETE_AT))?;
-                pod.annotations.insert(annotations::DELETE_AT.to_owned(), "2026-01-31 20:00".to_owned());
-                drop(records.update(&pod, Default::default(), self.fresh(state)));
-            }
-            Trouble::ClockStep if subject == 0 => {
-                return Some(self.changed(state, |ledger| ledger.now = ledger.now.after(DELAY)));
-            }
-            Trouble::WorkloadShutdown | Trouble::WorkloadLoss => {
-                let workload = (*ledger.workloads.get(number)?)?;
-                let shutdown = trouble == Trouble::WorkloadShutdown;
-                let asked = self.unpublishes(state, subject);
-                if workload == WorkloadState::Gone || (shutdown && workload != WorkloadState::Lives) || asked {
-                    return None;
-                }
-                return Some(self.changed(state, |ledger| {
-                    ledger.workloads[number] =
-                        Some(if shutdown { WorkloadState::Terminating } else { WorkloadState::Gone });
-                    if !shutdown {
-                        ledger.promises[number] = Promise::Nothing;
-                    }
-                }));
-            }
-            Trouble::Reboot if subject == 0 => {
-                node.reboot();
-                let state = State { node: self.nodes.keep(node), ..self.without_actors(state, |_| true) };
-                // The kubelet publishes again what was there.
-                return Some(self.changed(&state, |ledger| {
-                    for promise in &mut ledger.promises {
-                        if matches!(promise, Promise::Published { .. }) {
-                            *promise = Promise::Nothing;
-                        }
-                    }
-                }));
-            }
-            _ => return None,
-        }
-        Some(State { records: self.records.keep(records), node: self.nodes.keep(node), ..state.clone() })
-    }
-
-    fn unpublishes(&self, state: &State, target: u8) -> bool {
-        state.actors.iter().any(|actor| match self.actors.value(*actor).job {
-            Job::Request(number) => {
-                let request = self.scenario.requests[usize::from(number)];
-                request.target == target && request.kind == RequestKind::Unpublish
-            }
-            _ => false,
-        })
-    }
-
-    /// The state without these actors; their requests will be made again, unless the orchestrator sees no need to.
-    fn without_actors(&self, state: &State, is_cut: impl Fn(&Actor) -> bool) -> State {
-        let node = self.nodes.value(state.node);
-        let (cut, left): (Vec<Kept>, Vec<Kept>) =
-            state.actors.iter().partition(|actor| is_cut(&self.actors.value(**actor)));
-        let cut: Vec<Arc<Actor>> = cut.into_iter().map(|actor| self.actors.value(actor)).collect();
-        let state = State { actors: left, ..state.clone() };
-        self.changed(&state, |ledger| {
-            for actor in cut {
-                ledger.locks.retain(|held| (held.instance, held.job) != (actor.instance, actor.job));
-                let Job::Request(number) = actor.job else { continue };
-                let request = self.scenario.requests[usize::from(number)];
-                let saw = ledger.progress[usize::from(number)] == Progress::Running { saw_directory: true };
-                let bare = !node.targets.contains(self.cast.target(request.target));
-                // An orchestrator that finds the directory of an unpublish removed takes the target for clean.
-                let settled = request.kind == RequestKind::Unpublish && saw && bare;
-                ledger.progress[usize::from(number)] = if settled { Progress::Ended } else { Progress::Interrupted };
-                if settled {
-                    ledger.promises[usize::from(request.target)] = Promise::Unpublished;
-                    ledger.workloads[usize::from(request.target)] = Some(WorkloadState::Gone);
-                }
-            }
-        })
-    }
-
     fn without_daemon(&self, node: Kept, uid: &Uid) -> Kept {
         let mut node = (*self.nodes.value(node)).clone();
         node.kill_daemon(uid);
@@ -800,7 +529,7 @@ impl Search {
     }
 
     /// The smallest names that nobody in this state knows.
-    fn fresh(&self, state: &State) -> Fresh {
+    pub(super) fn fresh(&self, state: &State) -> Fresh {
         let shapes = self.shapes(state);
         let is_known = |token: Token| shapes.iter().any(|shape| shape.tokens.contains(&token));
         let free = |name: fn(u32) -> Token| (1..).find(|number| !is_known(name(*number))).unwrap_or(u32::MAX);
@@ -819,38 +548,7 @@ const fn spent(fate: Fate) -> Option<Trouble> {
     }
 }
 
-fn reached(actor: &Actor, answer: &Answer) -> Reached {
-    let effect = match &actor.effect {
-        Effect::List(_) => "list",
-        Effect::Create(_) => "create",
-        Effect::Update(..) => "update",
-        Effect::Delete(..) => "delete",
-        Effect::Mount(MountOperation::Look(_)) => "look",
-        Effect::Mount(MountOperation::Verify(_)) => "verify",
-        Effect::Mount(MountOperation::Bind { .. }) => "bind",
-        Effect::Mount(MountOperation::Teardown(_)) => "teardown",
-        Effect::Mount(_) => "mount",
-        _ => "other",
-    };
-    let answer = match answer {
-        Answer::Written(None) => "vanished",
-        Answer::Written(_) => "written",
-        Answer::Refused => "refused",
-        Answer::Unknown => "unknown",
-        Answer::Failed(_) => "failed",
-        Answer::NotServing => "not-serving",
-        Answer::Serving(_) => "serving",
-        Answer::Target(TargetState::Bare) => "bare",
-        Answer::Target(TargetState::Ours { top, .. }) if top.alive == Liveness::Dead => "dead",
-        Answer::Target(_) => "alive",
-        _ => "done",
-    };
-    Reached { machine: actor.machine.kind(), effect, answer }
-}
-
 /// When searches begin.
 const EPOCH: Timestamp = Timestamp(1_769_860_800_000);
 const STEPS_OF_A_REQUEST: usize = 60;
-const SUBJECTS: u8 = 4;
-const REMEMBERED: usize = 1_000_000;
 const NONE: Fresh = Fresh { uid: 0, version: 0 };

@@ -5,9 +5,10 @@ use super::{
     actor::{Actor, Job},
     invariant::{Invariant, Violation, check_at_rest, check_empty},
     ledger::{Ledger, Phase, Progress, Promise},
+    memory::Memory,
     protocol::DELAY,
     scenario::{Budget, Request, RequestKind},
-    search::{Event, Fate, Memory, Next, Search, State},
+    search::{Event, Fate, Next, Search, State},
 };
 
 /// What happens next on the way to rest.
