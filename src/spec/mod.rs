@@ -1,7 +1,7 @@
 //! The rule catalogue: every normative statement of CSI v1.12.0 as a row, in our own words.
 //!
 //! The rows live in `rules/`, one file per service, and are compiled into statics by `build.rs`. A judgement names a
-//! rule with [`rule!`], which fails to compile when there is no such rule. What a rule means is the oracle's business.
+//! rule with [`rule!`](crate::rule), which fails to compile when there is no such rule. What a rule means is the oracle's business.
 
 mod catalogue;
 mod gate;
