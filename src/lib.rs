@@ -12,6 +12,8 @@ pub mod oracle;
 
 pub mod sut;
 
+pub mod record;
+
 pub mod suite;
 
 pub mod explore;

@@ -14,7 +14,8 @@ use crate::history::History;
 /// What `csi-certify judge` is asked.
 #[derive(Args, Clone, Debug)]
 pub(super) struct JudgeArguments {
-    /// Histories, as run --history writes them; each is judged by itself
+    /// Histories. Those that run --history wrote are judged each by itself; those of record, the files of one recording
+    /// and of several components alike, are joined by time and judged as one
     #[arg(required = true)]
     histories: Vec<PathBuf>,
     /// The profile whose known failures are accepted
@@ -33,8 +34,11 @@ pub(super) fn run(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let options = DriverOptions { profile: arguments.profile.clone(), ..DriverOptions::default() };
     let known = accepted(&options.profile()?.known_failures);
     let mut gravest = Exit::Conformant;
-    for path in &arguments.histories {
-        let history = History::read(path).map_err(Failure::usage)?;
+    let histories = arguments.histories.iter().map(|path| History::read(path).map_err(Failure::usage));
+    let (recorded, mut apart): (Vec<_>, Vec<_>) =
+        histories.collect::<Result<Vec<_>, _>>()?.into_iter().partition(|one| one.header.recording.is_some());
+    apart.extend(History::join(recorded));
+    for history in apart {
         let exit = conclude(&history, without_circumstances(known.clone()), &arguments.reports)?;
         if exit as u8 == Exit::Violations as u8 || gravest == Exit::Conformant {
             gravest = exit;

@@ -5,6 +5,7 @@ mod exit;
 mod judge;
 mod modelcheck;
 mod progress;
+mod record;
 mod rules;
 mod run;
 mod target;
@@ -28,6 +29,8 @@ enum Command {
     Run(Box<run::RunArguments>),
     /// Recompute the verdict from recorded histories
     Judge(judge::JudgeArguments),
+    /// Write the history of real traffic: a transparent proxy between an orchestrator and a driver
+    Record(Box<record::RecordArguments>),
     /// The reference driver alone
     Driver(Box<driver::DriverArguments>),
     /// Every interleaving of the mount-pod protocol, and the shortest one that breaks a promise
@@ -60,6 +63,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Rules(arguments) => Ok(rules::run(&arguments)),
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
+        Command::Record(arguments) => runtime()?.block_on(record::run(*arguments)),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
         Command::Driver(arguments) => {
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)

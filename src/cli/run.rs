@@ -92,6 +92,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<Exit, Failure> {
         node_fs,
         restartable: connected.driver.is_restartable(),
         endpoints: connected.driver.endpoints(),
+        recording: None,
     };
     let writer = match &arguments.history {
         Some(path) => Some(Writer::create(path, &header).map_err(|error| cannot_write(path, &error))?),
@@ -181,7 +182,7 @@ pub(super) fn without_circumstances(accepted: Vec<(String, String)>) -> Circumst
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn cancelled_by_signals() -> CancellationToken {
+pub(super) fn cancelled_by_signals() -> CancellationToken {
     let cancel = CancellationToken::new();
     let cancelled = cancel.clone();
     tokio::spawn(async move {

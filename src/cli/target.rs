@@ -68,6 +68,17 @@ pub(super) struct TlsOptions {
     tls_server_name: Option<String>,
 }
 
+impl TlsOptions {
+    /// Puts what was given on the command line in place of what a profile says.
+    pub(super) fn stand_in_for(&self, files: &mut TlsFiles) {
+        let Self { tls_ca, tls_cert, tls_key, tls_server_name } = self.clone();
+        files.ca = tls_ca.or_else(|| files.ca.take());
+        files.certificate = tls_cert.or_else(|| files.certificate.take());
+        files.key = tls_key.or_else(|| files.key.take());
+        files.server_name = tls_server_name.or_else(|| files.server_name.take());
+    }
+}
+
 /// Whether the node's file system is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum NodeFsOption {
@@ -137,12 +148,7 @@ impl DriverOptions {
         if self.node_fs == Some(NodeFsOption::Off) {
             profile.node_fs = crate::sut::NodeFsMode::Off;
         }
-        let TlsOptions { tls_ca, tls_cert, tls_key, tls_server_name } = self.tls.clone();
-        let tls = &mut profile.tls;
-        tls.ca = tls_ca.or_else(|| tls.ca.take());
-        tls.certificate = tls_cert.or_else(|| tls.certificate.take());
-        tls.key = tls_key.or_else(|| tls.key.take());
-        tls.server_name = tls_server_name.or_else(|| tls.server_name.take());
+        self.tls.stand_in_for(&mut profile.tls);
         Ok(profile)
     }
 
@@ -267,7 +273,12 @@ fn today() -> String {
     now().chars().take("2026-01-01".len()).collect()
 }
 
-fn lane(text: &str, tls: &TlsFiles) -> Result<Lane, Failure> {
+/// How the driver at an endpoint is reached.
+///
+/// # Errors
+///
+/// When the text is no endpoint, or the TLS files are not usable.
+pub(super) fn lane(text: &str, tls: &TlsFiles) -> Result<Lane, Failure> {
     let endpoint = text.parse::<Endpoint>().map_err(Failure::usage)?;
     Ok(match tls.read(&endpoint).map_err(Failure::usage)? {
         Some(tls) => Lane::Secured(endpoint, tls),

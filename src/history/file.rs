@@ -32,6 +32,21 @@ pub struct Header {
     pub restartable: bool,
     /// Whether a plugin that is controller and node was reached over one endpoint.
     pub endpoints: Vec<String>,
+    /// Of a recording: what joins its files, and those of other components, into one history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
+}
+
+/// A recording of traffic that others caused: it begins in the middle of things.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// The same in all files of one recorder.
+    pub id: String,
+    /// Counts its files, from 1.
+    pub part: u32,
+    /// The moment 0 of its events, in microseconds since 1970.
+    pub epoch: u64,
 }
 
 /// A run, from its first call to its last.
@@ -147,6 +162,7 @@ impl History {
 pub struct Writer {
     path: PathBuf,
     file: BufWriter<File>,
+    written: u64,
 }
 
 impl Writer {
@@ -156,7 +172,7 @@ impl Writer {
     ///
     /// When the file cannot be written.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
-        let mut writer = Self { path: path.to_owned(), file: BufWriter::new(File::create(path)?) };
+        let mut writer = Self { path: path.to_owned(), file: BufWriter::new(File::create(path)?), written: 0 };
         writer.line(header)?;
         Ok(writer)
     }
@@ -179,13 +195,20 @@ impl Writer {
         self.file.flush()
     }
 
+    /// How many bytes were written.
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.file, value)?;
-        self.file.write_all(b"\n")
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.written += line.len() as u64;
+        self.file.write_all(&line)
     }
 }

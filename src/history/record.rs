@@ -26,6 +26,10 @@ pub struct Recorder(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     began: Instant,
+    /// The moment at which events are entered, where it is not that of their entry.
+    moment: Option<u64>,
+    /// Whether the history is kept in memory too.
+    kept: bool,
     calls: u64,
     invented: BTreeSet<String>,
     history: History,
@@ -37,8 +41,19 @@ struct State {
 impl Recorder {
     /// Starts a history; with a writer it also goes to disk as it grows.
     pub fn new(header: Header, writer: Option<Writer>) -> Self {
+        Self::with(header, writer, true)
+    }
+
+    /// Starts a history that goes to disk only: it may grow beyond any memory.
+    pub fn on_disk(header: Header, writer: Writer) -> Self {
+        Self::with(header, Some(writer), false)
+    }
+
+    fn with(header: Header, writer: Option<Writer>, kept: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             began: Instant::now(),
+            moment: None,
+            kept,
             calls: 0,
             invented: BTreeSet::new(),
             history: History { header, events: Vec::new() },
@@ -46,6 +61,45 @@ impl Recorder {
             writer,
             failed: None,
         })))
+    }
+
+    /// Enters what follows at a moment, in microseconds since the beginning: for those who write behind the traffic.
+    pub fn turn_to(&self, moment: u64) {
+        self.state().moment = Some(moment);
+    }
+
+    /// Goes on in another file; how the writing of the former ended.
+    ///
+    /// # Errors
+    ///
+    /// When not all of the former file reached the disk.
+    pub fn go_on_in(&self, writer: Writer) -> io::Result<()> {
+        let mut state = self.state();
+        let mut former = state.writer.replace(writer);
+        match (state.failed.take(), &mut former) {
+            (Some(error), _) => Err(error),
+            (None, Some(former)) => former.flush(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// How many bytes the present file holds.
+    pub fn written(&self) -> u64 {
+        self.state().writer.as_ref().map_or(0, Writer::written)
+    }
+
+    /// Hands everything that was entered to the operating system.
+    ///
+    /// # Errors
+    ///
+    /// When not all of it can be written.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut state = self.state();
+        match (state.failed.take(), &mut state.writer) {
+            (Some(error), _) => Err(error),
+            (None, Some(writer)) => writer.flush(),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Remembers secrets, so that they are found in what the driver says.
@@ -134,13 +188,8 @@ impl Recorder {
 
     /// Ends the recording: the history, and whether all of it reached the disk.
     pub fn finish(&self) -> (History, io::Result<()>) {
-        let mut state = self.state();
-        let flushed = match (state.failed.take(), &mut state.writer) {
-            (Some(error), _) => Err(error),
-            (None, Some(writer)) => writer.flush(),
-            (None, None) => Ok(()),
-        };
-        (state.history.clone(), flushed)
+        let flushed = self.flush();
+        (self.history(), flushed)
     }
 
     /// A panic elsewhere cannot leave the list half changed: pushing is the last thing done under the lock.
@@ -151,14 +200,17 @@ impl Recorder {
 
 impl State {
     fn push(&mut self, kind: EventKind) {
-        let event = Event { at: self.began.elapsed().as_micros() as u64, kind };
+        let at = self.moment.unwrap_or_else(|| self.began.elapsed().as_micros() as u64);
+        let event = Event { at, kind };
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.append(&event)
         {
             self.failed.get_or_insert(error);
             self.writer = None;
         }
-        self.history.events.push(event);
+        if self.kept {
+            self.history.events.push(event);
+        }
     }
 }
 

@@ -34,11 +34,13 @@ pub fn judge(history: &History) -> Judgement {
     let names = Names::of(&operations);
     let answered =
         operations.in_order().iter().filter(|operation| operation.answer().is_some()).map(Operation::rpc).collect();
+    let recorded = history.header.recording.is_some();
     let mut judge = Judge {
         world: World { knowledge, operations, surroundings: BTreeMap::new() },
         names,
-        volumes: Objects::default(),
-        snapshots: Objects::default(),
+        volumes: Objects::new(recorded),
+        snapshots: Objects::new(recorded),
+        recorded,
         places: BTreeMap::new(),
         ledger: Ledger::default(),
         lists: Lists::default(),
@@ -89,6 +91,8 @@ pub(super) struct Judge<'h> {
     restarted: Option<usize>,
     /// Whether the driver is meant to survive a restart.
     restartable: bool,
+    /// Whether others caused the traffic, and may have restarted the driver unseen.
+    recorded: bool,
     in_flight: BTreeSet<CallId>,
     inconclusive: BTreeSet<String>,
 }
@@ -145,11 +149,12 @@ impl<'h> Judge<'h> {
         let Some(outcome) = operation.outcome else { return };
         let place = self.place(&operation);
         let Some(answer) = operation.answer() else {
-            let cut = self.cuts.iter().any(|(at, instance)| {
-                *instance == operation.call.instance
-                    && *at > operation.started
-                    && *at < operation.ended.saturating_add(64)
-            });
+            let cut = self.recorded
+                || self.cuts.iter().any(|(at, instance)| {
+                    *instance == operation.call.instance
+                        && *at > operation.started
+                        && *at < operation.ended.saturating_add(64)
+                });
             let ever = self.answered.contains(&operation.rpc());
             let marks = statuses::unanswered(&operation, outcome, cut, ever);
             self.ledger.enter(marks, &place);

@@ -18,6 +18,7 @@ impl Written {
             node_fs: false,
             restartable,
             endpoints: vec!["unix:///csi.sock".into()],
+            recording: None,
         };
         let written = Self(Recorder::new(header, None));
         let rpc = |kind: v1::controller_service_capability::rpc::Type| v1::ControllerServiceCapability {

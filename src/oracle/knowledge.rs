@@ -107,6 +107,9 @@ impl Knowledge {
                     self.supported.extend(confirmed.volume_capabilities.iter().map(Capability::from));
                 }
             }
+            (Request::ControllerPublishVolume(request), Reply::ControllerPublishVolume(_)) => {
+                self.node_ids.insert(request.node_id.clone());
+            }
             (_, Reply::ListVolumes(list)) => {
                 let statuses = list.entries.iter().filter_map(|entry| entry.status.as_ref());
                 self.node_ids.extend(statuses.flat_map(|status| status.published_node_ids.iter().cloned()));

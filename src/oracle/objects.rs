@@ -87,7 +87,11 @@ impl<S: Clone + Eq + Hash> Object<S> {
 
 /// Objects of one kind by their key.
 #[derive(Clone, Debug)]
-pub(super) struct Objects<S>(BTreeMap<Key, Object<S>>);
+pub(super) struct Objects<S> {
+    objects: BTreeMap<Key, Object<S>>,
+    /// Whether there may be objects of which the history does not tell.
+    in_the_middle: bool,
+}
 
 /// What an answer showed of the object that it is about.
 pub(super) enum Settled {
@@ -99,43 +103,44 @@ pub(super) enum Settled {
     Inconclusive(String),
 }
 
-impl<S> Default for Objects<S> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
 impl<S> Deref for Objects<S> {
     type Target = BTreeMap<Key, Object<S>>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.objects
     }
 }
 
 impl<S: Subject> Objects<S> {
+    /// None yet. In a history that starts in the middle of things, a name may belong to an object from before.
+    pub(super) const fn new(in_the_middle: bool) -> Self {
+        Self { objects: BTreeMap::new(), in_the_middle }
+    }
+
     /// The object that a call is about.
     pub(super) fn of(&self, names: &Names, operation: &Operation<'_>) -> Option<&Object<S>> {
-        self.0.get(&S::key(names, operation)?)
+        self.objects.get(&S::key(names, operation)?)
     }
 
     /// As [`Objects::of`], to be changed.
     fn of_mut(&mut self, names: &Names, operation: &Operation<'_>) -> Option<&mut Object<S>> {
-        self.0.get_mut(&S::key(names, operation)?)
+        self.objects.get_mut(&S::key(names, operation)?)
     }
 
     /// By its key, to be changed.
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Object<S>> {
-        self.0.get_mut(key)
+        self.objects.get_mut(key)
     }
 
     /// A call starts.
     pub(super) fn start(&mut self, names: &Names, operation: &Operation<'_>) {
         let Some(key) = S::key(names, operation) else { return };
-        let object = self.0.entry(key).or_insert_with_key(|key| {
+        let in_the_middle = self.in_the_middle;
+        let object = self.objects.entry(key).or_insert_with_key(|key| {
             Object::new(match key {
                 // An id that nobody gave and nobody made up comes from before the history.
                 Key::Id(id) if !operation.invented(id) => S::foreign(),
+                Key::Name(_) if in_the_middle => S::foreign(),
                 _ => S::absent(),
             })
         });
@@ -148,7 +153,7 @@ impl<S: Subject> Objects<S> {
     /// An id that a create gives belongs to no other object of the kind that exists.
     pub(super) fn told(&mut self, names: &Names, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
         let (Some((rule, id)), Some(key)) = (S::given(answer), S::key(names, operation)) else { return Vec::new() };
-        let mut others = self.0.iter().filter(|(other, _)| **other != key);
+        let mut others = self.objects.iter().filter(|(other, _)| **other != key);
         let taken = others.find(|(_, object)| object.certainly(|state| state.is_known_as(id)));
         let taken = taken.map(|(other, _)| other.clone());
         let mut marks = Vec::new();
@@ -160,7 +165,7 @@ impl<S: Subject> Objects<S> {
             )
         });
         // Whatever is done to that id from now on may be done to either.
-        if let Some(object) = taken.and_then(|taken| self.0.get_mut(&taken)) {
+        if let Some(object) = taken.and_then(|taken| self.objects.get_mut(&taken)) {
             object.worlds.rebuild(S::foreign(), None);
         }
         marks
@@ -176,7 +181,7 @@ impl<S: Subject> Objects<S> {
     ) -> Option<Settled> {
         let id = operation.call.id;
         let key = S::key(names, operation)?;
-        let object = self.0.get_mut(&key)?;
+        let object = self.objects.get_mut(&key)?;
         let overlapped = object.open.iter().any(|&other| other != id);
         let explanation = object.worlds.finish(id, &On(world, PhantomData::<S>));
         object.open.retain(|&open| open != id);
@@ -218,7 +223,7 @@ impl<S: Subject> Objects<S> {
                 .get(*call)
                 .is_some_and(|operation| operation.call.instance == *instance && operation.answer().is_none())
         };
-        for object in self.0.values_mut() {
+        for object in self.objects.values_mut() {
             let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
             object.worlds.end(&calls, &On(world, PhantomData::<S>));
         }
@@ -226,7 +231,7 @@ impl<S: Subject> Objects<S> {
 
     /// Nothing from before is held against the driver any more.
     pub(super) fn forget(&mut self) {
-        self.0.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
+        self.objects.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
     }
 }
 

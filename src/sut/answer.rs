@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     csi::v1,
-    history::{Lost, Reply, Request},
+    history::{CallId, Lost, Recorder, Reply, Request},
 };
 
 /// How a call ended.
@@ -74,6 +74,16 @@ impl Code {
 }
 
 impl Answer {
+    /// Enters into a history how the call ended.
+    pub(crate) fn record(&self, recorder: &Recorder, call: CallId) {
+        match self {
+            Self::Reply(reply) => recorder.reply(call, reply.clone()),
+            Self::Status { code, message, details } => recorder.status(call, *code, message, *details),
+            Self::Lost(lost) => recorder.lost(call, *lost),
+            Self::Garbage(what) => recorder.garbage(call, what),
+        }
+    }
+
     /// The code of a status other than OK.
     pub const fn code(&self) -> Option<Code> {
         match self {

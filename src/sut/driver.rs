@@ -237,12 +237,7 @@ struct Open {
 impl Open {
     fn close(mut self, answer: &Answer) {
         let Some(id) = self.id.take() else { return };
-        match answer {
-            Answer::Reply(reply) => self.recorder.reply(id, reply.clone()),
-            Answer::Status { code, message, details } => self.recorder.status(id, *code, message, *details),
-            Answer::Lost(lost) => self.recorder.lost(id, *lost),
-            Answer::Garbage(what) => self.recorder.garbage(id, what),
-        }
+        answer.record(&self.recorder, id);
     }
 }
 

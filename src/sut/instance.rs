@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Answer, ConnectError, Lane,
+    Answer, Code, ConnectError, Lane,
     process::{Output, Process, ProcessError, Signal},
     profile::Start,
     wire::{Transport, exchange},
@@ -129,12 +129,18 @@ impl Instance {
                 None => Ok(Answer::Lost(Lost::Connection)),
             };
             let cause = match answer {
+                // Whoever answers so, the driver or something in front of it, wants to be asked again later.
+                Ok(Answer::Status { code, message, .. }) if Code(code) == Code::UNAVAILABLE => {
+                    format!("it answers UNAVAILABLE {message:?}")
+                }
                 Ok(Answer::Reply(_) | Answer::Status { .. } | Answer::Garbage(_)) => return Ok(()),
-                Err(_) | Ok(Answer::Lost(Lost::Deadline)) => "it accepts connections and does not answer",
-                Ok(Answer::Lost(_)) => "what listens there ends the connection, as if it were no gRPC server",
+                Err(_) | Ok(Answer::Lost(Lost::Deadline)) => "it accepts connections and does not answer".to_owned(),
+                Ok(Answer::Lost(_)) => {
+                    "what listens there ends the connection, as if it were no gRPC server".to_owned()
+                }
             };
             if Instant::now() + BETWEEN_TRIES >= until {
-                return Err(ConnectError { endpoint: endpoint.to_owned(), cause: cause.to_owned() });
+                return Err(ConnectError { endpoint: endpoint.to_owned(), cause });
             }
             sleep(BETWEEN_TRIES).await;
             let left = until.saturating_duration_since(Instant::now());

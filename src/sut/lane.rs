@@ -72,6 +72,19 @@ impl Lane {
         }
     }
 
+    /// A connection that is made when the first call wants one, and again whenever it was lost.
+    ///
+    /// # Errors
+    ///
+    /// When the TLS settings are not usable.
+    pub(crate) fn connect_when_needed(&self, patience: Duration) -> Result<Transport, ConnectError> {
+        match self {
+            Self::InProcess(make) => Ok(make().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()),
+            Self::Socket(endpoint) => lazy(endpoint, None, patience),
+            Self::Secured(endpoint, tls) => lazy(endpoint, Some(tls), patience),
+        }
+    }
+
     /// The address of the socket, if it is one.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match self {
@@ -98,26 +111,47 @@ impl std::fmt::Debug for Lane {
 
 async fn connect_socket(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
     let fail = |cause| ConnectError { endpoint: endpoint.to_string(), cause };
-    // The URI only fills the :authority; the connector knows where to go.
-    let uri = if tls.is_some() { "https://localhost" } else { "http://localhost" };
-    let channel = tonic::transport::Endpoint::from_static(uri)
-        .http2_max_header_list_size(LARGEST_HEADERS)
-        .connect_timeout(patience);
-    let channel = match tls {
-        Some(tls) => tls.apply(channel).map_err(|error| fail(innermost(&error)))?,
-        None => channel,
-    };
-    let target = endpoint.clone();
-    let connector = service_fn(move |_: http::Uri| {
-        let target = target.clone();
-        async move { open(&target).await }
-    });
-    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector)).await;
+    let channel = channel(endpoint, tls, patience)?;
+    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector(endpoint))).await;
     match connected {
         Err(_) => Err(fail(format!("no answer within {patience:?}"))),
         Ok(Err(error)) => Err(fail(innermost(&error))),
         Ok(Ok(channel)) => Ok(BoxCloneService::new(channel.map_err(Into::into))),
     }
+}
+
+fn lazy(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
+    let channel = channel(endpoint, tls, patience)?.connect_with_connector_lazy(connector(endpoint));
+    Ok(BoxCloneService::new(channel.map_err(Into::into)))
+}
+
+/// How the channel is to be, apart from where it leads.
+fn channel(
+    endpoint: &Endpoint,
+    tls: Option<&Tls>,
+    patience: Duration,
+) -> Result<tonic::transport::Endpoint, ConnectError> {
+    // The URI only fills the :authority; the connector knows where to go.
+    let uri = if tls.is_some() { "https://localhost" } else { "http://localhost" };
+    let channel = tonic::transport::Endpoint::from_static(uri)
+        .http2_max_header_list_size(LARGEST_HEADERS)
+        .connect_timeout(patience);
+    match tls {
+        None => Ok(channel),
+        Some(tls) => tls
+            .apply(channel)
+            .map_err(|error| ConnectError { endpoint: endpoint.to_string(), cause: innermost(&error) }),
+    }
+}
+
+fn connector(
+    endpoint: &Endpoint,
+) -> impl Service<http::Uri, Response = TokioIo<Stream>, Error = io::Error, Future: Send> + Send + Clone + 'static {
+    let target = endpoint.clone();
+    service_fn(move |_: http::Uri| {
+        let target = target.clone();
+        async move { open(&target).await }
+    })
 }
 
 async fn open(endpoint: &Endpoint) -> io::Result<TokioIo<Stream>> {

@@ -25,3 +25,8 @@ pub use process::{Output, Process, ProcessError, Signal};
 pub use profile::{AccessType, KnownFailure, NodeFsMode, Profile, ProfileError, Start, glob};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use wire::LARGEST_ANSWER;
+
+/// Reading gRPC by hand, for those who pass it on.
+pub(crate) mod reading {
+    pub(crate) use super::wire::{Transport, conclude, split};
+}

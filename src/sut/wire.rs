@@ -24,7 +24,7 @@ pub const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 const LONGEST_STREAM: usize = 100_000;
 
 /// What carries an HTTP request to the driver and brings its response back.
-pub(super) type Transport = BoxCloneService<http::Request<Body>, http::Response<Body>, tower::BoxError>;
+pub(crate) type Transport = BoxCloneService<http::Request<Body>, http::Response<Body>, tower::BoxError>;
 
 /// Sends a request and reads the answer to its end, however long that takes: deadlines are the caller's.
 pub(super) async fn exchange(transport: Transport, request: &Request, deadline: Duration) -> Answer {
@@ -102,8 +102,8 @@ async fn collect(mut body: Body) -> Result<(Vec<Vec<u8>>, HeaderMap), Answer> {
     Err(Answer::Garbage("the stream ended without a status".to_owned()))
 }
 
-/// Takes complete messages from the front of the buffer.
-fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), String> {
+/// Takes complete gRPC messages from the front of the buffer.
+pub(crate) fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), String> {
     while let [compressed, a, b, c, d, ..] = buffer[..] {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if compressed != 0 {
@@ -124,7 +124,8 @@ fn split(buffer: &mut BytesMut, messages: &mut Vec<Vec<u8>>) -> Result<(), Strin
     Ok(())
 }
 
-fn conclude(rpc: Rpc, trailers: &HeaderMap, messages: &[Vec<u8>]) -> Answer {
+/// The answer that a status and the messages before it make.
+pub(crate) fn conclude(rpc: Rpc, trailers: &HeaderMap, messages: &[Vec<u8>]) -> Answer {
     let Some(status) = trailers.get("grpc-status") else {
         return Answer::Garbage("trailers without grpc-status".to_owned());
     };

@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 
+mod record;
 mod tls;
 
 pub(crate) fn certify(arguments: &[&str]) -> Output {
@@ -26,7 +27,7 @@ pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 

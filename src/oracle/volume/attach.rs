@@ -46,6 +46,9 @@ pub(super) fn expect_publish(
             .also(&[rule!("CTRL-PUBLISH-030")])
             .or(&[InvalidArgument])
     });
+    if !world.knowledge.node_ids.contains(node) {
+        nowhere_seen(&mut expectation);
+    }
     if state.existence_of(id) != Existence::Present {
         return expectation;
     }
@@ -228,6 +231,7 @@ pub(super) fn expect_unpublish(
         expectation.must_succeed.extend([rule!("CTRL-UNPUBLISH-022"), rule!("CTRL-UNPUBLISH-018")]);
         return expectation;
     }
+    let seen = node.is_empty() || world.knowledge.node_ids.contains(node);
     match state.existence_of(id) {
         Existence::Absent => {
             let problem = Problem::new(rule!("CTRL-UNPUBLISH-020"), "the volume cannot be found", &[NotFound])
@@ -247,7 +251,16 @@ pub(super) fn expect_unpublish(
         }
         Existence::Unknown => {}
     }
+    if !seen {
+        nowhere_seen(&mut expectation);
+    }
     expectation
+}
+
+/// A node that nothing in the history shows may be none: then it is what cannot be found.
+fn nowhere_seen(expectation: &mut Expectation) {
+    expectation.lenient = true;
+    expectation.untrue.retain(|(code, ..)| *code != NotFound);
 }
 
 /// What an OK about something that cannot be found says.
