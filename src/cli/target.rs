@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use super::exit::Failure;
-use crate::sut::{Driver, Endpoint, KnownFailure, Lane, Profile, Start, Target};
+use crate::sut::{Driver, Endpoint, KnownFailure, Lane, Profile, Start, Target, TlsFiles};
 
 /// Which driver, and how to deal with it.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,9 +44,28 @@ pub(super) struct DriverOptions {
     /// How long to wait for the driver to answer at all, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub connect_timeout: u64,
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// What serves the mount pods of the built-in driver; process needs root and /dev/fuse
     #[arg(long, value_enum)]
     pub runtime: Option<BuiltInRuntime>,
+}
+
+/// The files of a TLS connection, in place of those of the profile's `[tls]`.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct TlsOptions {
+    /// Speak TLS, and trust a driver whose certificate one of these authorities signed (PEM)
+    #[arg(long, value_name = "F")]
+    tls_ca: Option<PathBuf>,
+    /// Our own certificate, for a driver that asks for one (PEM)
+    #[arg(long, value_name = "F")]
+    tls_cert: Option<PathBuf>,
+    /// The key of our certificate (PEM, without a passphrase)
+    #[arg(long, value_name = "F")]
+    tls_key: Option<PathBuf>,
+    /// The name in the driver's certificate, where it is not the endpoint's host
+    #[arg(long, value_name = "NAME")]
+    tls_server_name: Option<String>,
 }
 
 /// Whether the node's file system is looked at.
@@ -118,6 +137,12 @@ impl DriverOptions {
         if self.node_fs == Some(NodeFsOption::Off) {
             profile.node_fs = crate::sut::NodeFsMode::Off;
         }
+        let TlsOptions { tls_ca, tls_cert, tls_key, tls_server_name } = self.tls.clone();
+        let tls = &mut profile.tls;
+        tls.ca = tls_ca.or_else(|| tls.ca.take());
+        tls.certificate = tls_cert.or_else(|| tls.certificate.take());
+        tls.key = tls_key.or_else(|| tls.key.take());
+        tls.server_name = tls_server_name.or_else(|| tls.server_name.take());
         Ok(profile)
     }
 
@@ -136,7 +161,7 @@ impl DriverOptions {
             ));
         }
         let (target, arguments, state) = if apart {
-            let lane = |text: &Option<String>| text.as_deref().map(lane).transpose();
+            let lane = |text: &Option<String>| text.as_deref().map(|text| lane(text, &profile.tls)).transpose();
             let target =
                 Target::Separate { controller: lane(&self.controller_endpoint)?, node: lane(&self.node_endpoint)? };
             let named = [("controller", &self.controller_endpoint), ("node", &self.node_endpoint)];
@@ -147,23 +172,34 @@ impl DriverOptions {
                 .join(" ");
             (target, arguments, None)
         } else if let Some(endpoint) = &self.endpoint {
-            (Target::Plugin(lane(endpoint)?), format!("--endpoint {endpoint}"), None)
+            (Target::Plugin(lane(endpoint, &profile.tls)?), format!("--endpoint {endpoint}"), None)
         } else if profile.start.is_some() {
             let state = TempDir::with_prefix("csi-certify-").map_err(Failure::usage)?;
             let socket = state.path().join("csi.sock");
-            (Target::Plugin(lane(&socket.to_string_lossy())?), String::new(), Some(state))
+            (Target::Plugin(lane(&socket.to_string_lossy(), &profile.tls)?), String::new(), Some(state))
         } else {
             let (target, state) = self.built_in(&mut profile)?;
             (target, String::new(), Some(state))
         };
-        let profile_argument = self.profile.as_ref().map(|path| format!("--profile {}", path.display()));
-        let arguments = [Some(arguments), profile_argument]
-            .into_iter()
-            .flatten()
-            .filter(|text| !text.is_empty())
-            .collect::<Vec<_>>();
+        let arguments = std::iter::once(arguments).chain(self.files()).filter(|text| !text.is_empty());
+        let arguments = arguments.collect::<Vec<_>>().join(" ");
         let driver = Driver::connect(target, &profile, patience).await.map_err(Failure::usage)?;
-        Ok(Connected { driver, profile, arguments: arguments.join(" "), _state: state })
+        Ok(Connected { driver, profile, arguments, _state: state })
+    }
+
+    /// The options that name files, as they stand on a command line.
+    fn files(&self) -> impl Iterator<Item = String> {
+        let TlsOptions { tls_ca, tls_cert, tls_key, tls_server_name } = &self.tls;
+        let files = [
+            ("--profile", &self.profile),
+            ("--parameters", &self.parameters),
+            ("--secrets", &self.secrets),
+            ("--tls-ca", tls_ca),
+            ("--tls-cert", tls_cert),
+            ("--tls-key", tls_key),
+        ];
+        let files = files.into_iter().filter_map(|(flag, path)| Some(format!("{flag} {}", path.as_ref()?.display())));
+        files.chain(tls_server_name.iter().map(|name| format!("--tls-server-name {name}")))
     }
 
     /// The built-in driver, as a process of its own, so that it can be killed and restarted like any other.
@@ -208,7 +244,7 @@ impl DriverOptions {
             profile.node_fs = crate::sut::NodeFsMode::Off;
         }
         let endpoint = format!("unix://{}", text(&socket_directory.join("csi.sock")));
-        Ok((Target::Plugin(lane(&endpoint)?), state))
+        Ok((Target::Plugin(Lane::Socket(endpoint.parse().map_err(Failure::ours)?)), state))
     }
 }
 
@@ -231,8 +267,12 @@ fn today() -> String {
     now().chars().take("2026-01-01".len()).collect()
 }
 
-fn lane(text: &str) -> Result<Lane, Failure> {
-    text.parse::<Endpoint>().map(Lane::Socket).map_err(Failure::usage)
+fn lane(text: &str, tls: &TlsFiles) -> Result<Lane, Failure> {
+    let endpoint = text.parse::<Endpoint>().map_err(Failure::usage)?;
+    Ok(match tls.read(&endpoint).map_err(Failure::usage)? {
+        Some(tls) => Lane::Secured(endpoint, tls),
+        None => Lane::Socket(endpoint),
+    })
 }
 
 /// A map of strings from a TOML or JSON file.

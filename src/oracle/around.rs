@@ -3,7 +3,8 @@
 use super::{
     judge::Judge,
     lists::Certain,
-    objects::{Key, Names, Object, Objects},
+    names::Names,
+    objects::{Object, Objects},
     operation::Operation,
     snapshot::Snapshot,
     volume::{Existence, Volume},
@@ -15,19 +16,17 @@ use crate::{
 };
 
 impl Judge<'_> {
-    /// Brings what is known around these calls up to now.
-    pub(super) fn refresh(&mut self, calls: &[CallId]) {
-        for &call in calls {
+    /// Brings what is known around the calls that are open beside this one up to now.
+    pub(super) fn refresh(&mut self, operation: &Operation<'_>) {
+        let volume = self.volumes.of(&self.names, operation).map(|object| object.open.clone());
+        let snapshot = self.snapshots.of(&self.names, operation).map(|object| object.open.clone());
+        for call in volume.into_iter().chain(snapshot).flatten() {
             let Some(operation) = self.world.operations.get(call).copied() else { continue };
             let now = self.surroundings(&operation);
             if let Some(known) = self.world.surroundings.get_mut(&call) {
                 *known = known.and(&now);
             }
         }
-    }
-
-    pub(super) fn open_on_volume(&self, key: &Key) -> Vec<CallId> {
-        self.volumes.get(key).map(|object| object.open.clone()).unwrap_or_default()
     }
 
     /// What certainly holds around the call at this moment.

@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
-    configurations::{Applied, Calls, Verdict as Explanation, common},
     content::Contents,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
-    lists::{self, Lists},
-    objects::{Key, Names, Object, Objects},
+    lists::Lists,
+    names::{Key, Names},
+    objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
-    overlap, plugin, replies,
+    plugin, replies,
     ruling::{Answer, Mark, Strike, check},
-    snapshot::{self, Snapshot},
+    snapshot::Snapshot,
     statuses, topology,
-    volume::{self, Existence, Volume},
+    volume::Volume,
     world::World,
 };
 use crate::{
-    history::{Call, CallId, EventKind, Fault, History, Observation, Outcome, Reply, Request},
+    history::{Call, CallId, EventKind, Fault, History, Outcome, Reply, Request},
     rule,
     spec::Rpc,
 };
@@ -37,8 +37,8 @@ pub fn judge(history: &History) -> Judgement {
     let mut judge = Judge {
         world: World { knowledge, operations, surroundings: BTreeMap::new() },
         names,
-        volumes: Objects::new(),
-        snapshots: Objects::new(),
+        volumes: Objects::default(),
+        snapshots: Objects::default(),
         places: BTreeMap::new(),
         ledger: Ledger::default(),
         lists: Lists::default(),
@@ -76,10 +76,10 @@ pub(super) struct Judge<'h> {
     pub(super) volumes: Objects<Volume>,
     pub(super) snapshots: Objects<Snapshot>,
     /// Which volume was last asked for at a path of a node.
-    places: BTreeMap<(String, String), Key>,
-    ledger: Ledger,
-    lists: Lists,
-    contents: Contents,
+    pub(super) places: BTreeMap<(String, String), Key>,
+    pub(super) ledger: Ledger,
+    pub(super) lists: Lists,
+    pub(super) contents: Contents,
     course: plugin::Course,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
@@ -117,27 +117,9 @@ impl<'h> Judge<'h> {
         let surroundings = self.surroundings(&operation);
         self.world.surroundings.insert(call.id, surroundings);
         self.contents.start(&operation);
-        if let Some(key) = self.names.volume_of(&operation) {
-            self.remember_place(&operation, &key);
-            let invented = matches!(&key, Key::Id(id) if operation.invented(id));
-            let object = self.volumes.entry(key.clone()).or_insert_with(|| {
-                Object::new(match key {
-                    Key::Id(_) if !invented => Volume::foreign(),
-                    _ => Volume::absent(),
-                })
-            });
-            object.start(call.id);
-        }
-        if let Some(key) = self.names.snapshot_of(&operation) {
-            let invented = matches!(&key, Key::Id(id) if operation.invented(id));
-            let object = self.snapshots.entry(key.clone()).or_insert_with(|| {
-                Object::new(match key {
-                    Key::Id(_) if !invented => Snapshot::foreign(),
-                    _ => Snapshot::absent(),
-                })
-            });
-            object.start(call.id);
-        }
+        self.remember_place(&operation);
+        self.volumes.start(&self.names, &operation);
+        self.snapshots.start(&self.names, &operation);
         match operation.rpc() {
             Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
             Rpc::ListSnapshots => {
@@ -147,13 +129,14 @@ impl<'h> Judge<'h> {
         }
     }
 
-    fn remember_place(&mut self, operation: &Operation<'_>, key: &Key) {
+    fn remember_place(&mut self, operation: &Operation<'_>) {
+        let Some(key) = Volume::key(&self.names, operation) else { return };
         let path = match operation.request() {
             Request::NodeStageVolume(request) => &request.staging_target_path,
             Request::NodePublishVolume(request) => &request.target_path,
             _ => return,
         };
-        self.places.insert((operation.call.node.clone(), path.clone()), key.clone());
+        self.places.insert((operation.call.node.clone(), path.clone()), key);
     }
 
     fn finish(&mut self, operation: Operation<'h>) {
@@ -170,7 +153,8 @@ impl<'h> Judge<'h> {
             let ever = self.answered.contains(&operation.rpc());
             let marks = statuses::unanswered(&operation, outcome, cut, ever);
             self.ledger.enter(marks, &place);
-            self.lose(&operation);
+            self.volumes.lose(&self.world, &self.names, &operation);
+            self.snapshots.lose(&self.world, &self.names, &operation);
             return;
         };
         let mut marks = match answer {
@@ -184,12 +168,29 @@ impl<'h> Judge<'h> {
         marks.extend(plugin::marks(&self.world, &operation, answer));
         self.course.note(&operation, answer);
         self.ledger.enter(marks, &place);
-        self.objects(&operation, answer, &place);
+        self.refresh(&operation);
+        self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
+        let settled = self.volumes.finish(&self.world, &self.names, &operation, answer);
+        self.enter(settled, &place);
+        self.ledger.enter(self.snapshots.told(&self.names, &operation, answer), &place);
+        let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
+        self.enter(settled, &place);
         self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {
             self.topologies(reply);
             self.contents.succeeded(&operation, reply);
             self.after_restart(&operation, &place);
+        }
+    }
+
+    fn enter(&mut self, settled: Option<Settled>, place: &Place) {
+        match settled {
+            Some(Settled::Explained(marks)) => self.ledger.enter(marks, place),
+            Some(Settled::Impossible(strike, others)) => self.ledger.convict(strike, others, place),
+            Some(Settled::Inconclusive(what)) => {
+                self.inconclusive.insert(what);
+            }
+            None => {}
         }
     }
 
@@ -206,213 +207,10 @@ impl<'h> Judge<'h> {
         });
     }
 
-    /// Judges the call on the volume and snapshot that it is about.
-    fn objects(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
-        let id = operation.call.id;
-        if let Some(key) = self.names.volume_of(operation) {
-            self.refresh(&self.open_on_volume(&key));
-            self.unique_volume(answer, &key, place);
-            if let Some(object) = self.volumes.get_mut(&key) {
-                let world = &self.world;
-                let overlapped = object.open.iter().any(|&other| other != id);
-                let explanation = object.worlds.finish(id, &OnVolume(world));
-                object.open.retain(|&open| open != id);
-                object.settled = operation.ended;
-                self.settle_volume(&key, operation, answer, explanation, overlapped, place);
-            }
-        }
-        if let Some(key) = self.names.snapshot_of(operation) {
-            self.unique_snapshot(answer, &key, place);
-            let open = self.snapshots.get(&key).map(|object| object.open.clone()).unwrap_or_default();
-            self.refresh(&open);
-            if let Some(object) = self.snapshots.get_mut(&key) {
-                let world = &self.world;
-                let overlapped = object.open.iter().any(|&other| other != id);
-                let explanation = object.worlds.finish(id, &OnSnapshot(world));
-                object.open.retain(|&open| open != id);
-                object.settled = operation.ended;
-                self.settle_snapshot(&key, operation, answer, explanation, overlapped, place);
-            }
-        }
-    }
-
-    fn settle_volume(
-        &mut self,
-        key: &Key,
-        operation: &Operation<'_>,
-        answer: Answer<'_>,
-        explanation: Explanation,
-        overlapped: bool,
-        place: &Place,
-    ) {
-        match explanation {
-            Explanation::Explained(mut marks) => {
-                if overlapped {
-                    overlap::marks(operation, answer, &mut marks);
-                }
-                self.ledger.enter(marks, place);
-            }
-            Explanation::Impossible(strike, others) => {
-                self.ledger.convict(strike, others, place);
-                if let Some(object) = self.volumes.get_mut(key) {
-                    let confused =
-                        Volume { foreign: true, lenient: true, ..after_conviction(object, operation, answer) };
-                    object.worlds.rebuild(confused, Some(operation.call.id));
-                }
-            }
-            Explanation::Inconclusive => {
-                self.inconclusive.insert(format!("volume {key:?}: too many calls at once or lost to follow"));
-            }
-        }
-    }
-
-    fn settle_snapshot(
-        &mut self,
-        key: &Key,
-        operation: &Operation<'_>,
-        answer: Answer<'_>,
-        explanation: Explanation,
-        overlapped: bool,
-        place: &Place,
-    ) {
-        match explanation {
-            Explanation::Explained(mut marks) => {
-                if overlapped {
-                    overlap::marks(operation, answer, &mut marks);
-                }
-                self.ledger.enter(marks, place);
-            }
-            Explanation::Impossible(strike, others) => {
-                self.ledger.convict(strike, others, place);
-                if let Some(object) = self.snapshots.get_mut(key) {
-                    let id = match (operation.request(), answer) {
-                        (_, Answer::Ok(Reply::CreateSnapshot(reply))) => {
-                            reply.snapshot.as_ref().map(|snapshot| snapshot.snapshot_id.clone())
-                        }
-                        _ => None,
-                    };
-                    object.worlds.rebuild(Snapshot { id, ..Snapshot::foreign() }, Some(operation.call.id));
-                }
-            }
-            Explanation::Inconclusive => {
-                self.inconclusive.insert(format!("snapshot {key:?}: too many calls at once or lost to follow"));
-            }
-        }
-    }
-
-    /// An id that a create gives belongs to no other volume that exists (specification line 1031).
-    fn unique_volume(&mut self, answer: Answer<'_>, key: &Key, place: &Place) {
-        let (rule, id) = match answer {
-            Answer::Ok(Reply::CreateVolume(reply)) => match &reply.volume {
-                Some(volume) => (rule!("CTRL-CREATE-087"), volume.volume_id.clone()),
-                None => return,
-            },
-            _ => return,
-        };
-        let taken = self
-            .volumes
-            .iter()
-            .find(|(other, object)| {
-                *other != key
-                    && object.certainly(|state| state.existence_of(&id) == Existence::Present && state.id.is_some())
-            })
-            .map(|(other, _)| other.clone());
-        let mut marks = Vec::new();
-        check(&mut marks, rule, taken.is_none(), || {
-            (
-                "two volumes have one id".into(),
-                "an id of its own for each volume".into(),
-                format!("volume_id {id:?} for {key} although {} has it", taken.as_ref().unwrap_or(key)),
-            )
-        });
-        self.ledger.enter(marks, place);
-        // Whatever is done to that id from now on may be done to either.
-        if let Some(object) = taken.and_then(|taken| self.volumes.get_mut(&taken)) {
-            object.worlds.rebuild(Volume::foreign(), None);
-        }
-    }
-
-    /// An id that a cut gives belongs to no other snapshot that exists (specification line 1988).
-    fn unique_snapshot(&mut self, answer: Answer<'_>, key: &Key, place: &Place) {
-        let Answer::Ok(Reply::CreateSnapshot(reply)) = answer else { return };
-        let Some(id) = reply.snapshot.as_ref().map(|snapshot| &snapshot.snapshot_id) else { return };
-        let taken = self.snapshots.iter().find(|(other, object)| {
-            *other != key
-                && object.certainly(|state| state.existence_of(id) == Existence::Present && state.id.is_some())
-        });
-        let mut marks = Vec::new();
-        check(&mut marks, rule!("CTRL-SNAPCREATE-034"), taken.is_none(), || {
-            (
-                "two snapshots have one id".into(),
-                "an id of its own for each snapshot".into(),
-                format!("snapshot_id {id:?} for {key:?}"),
-            )
-        });
-        self.ledger.enter(marks, place);
-    }
-
-    fn whole_lists(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
-        let mut marks = Vec::new();
-        match (operation.request(), answer) {
-            (Request::ListVolumes(_), _) => {
-                let now = certain_volumes(&self.volumes, &self.names);
-                marks.extend(self.lists.finish(&self.world, operation, answer, &now, place));
-                if let Answer::Ok(Reply::ListVolumes(reply)) = answer {
-                    lists::statuses(&self.world, reply, &mut marks);
-                    for entry in &reply.entries {
-                        let Some(listed) = &entry.volume else { continue };
-                        let key = self.names.volume(&listed.volume_id, operation.started);
-                        let Some(object) = self.volumes.get(&key) else { continue };
-                        let published = entry.status.as_ref().map(|status| status.published_node_ids.as_slice());
-                        if object.is_quiet_since(operation)
-                            && object.certainly(|state| state.existence_of(&listed.volume_id) == Existence::Present)
-                        {
-                            let each = object.worlds.states().map(|state| {
-                                let mut marks = Vec::new();
-                                volume::description_marks(&self.world, state, listed, published, true, &mut marks);
-                                marks
-                            });
-                            marks.extend(common(each));
-                        }
-                    }
-                }
-            }
-            (Request::ListSnapshots(request), _) => {
-                let now = certain_snapshots(&self.snapshots, &self.names, operation);
-                marks.extend(self.lists.finish(&self.world, operation, answer, &now, place));
-                if let Answer::Ok(Reply::ListSnapshots(reply)) = answer {
-                    lists::filters(request, reply, &mut marks);
-                    for listed in reply.entries.iter().filter_map(|entry| entry.snapshot.as_ref()) {
-                        let key = self.names.snapshot(&listed.snapshot_id, operation.started);
-                        let Some(object) = self.snapshots.get(&key) else { continue };
-                        if object.is_quiet_since(operation)
-                            && object.certainly(|state| {
-                                state.existence_of(&listed.snapshot_id) == Existence::Present && !state.lenient
-                            })
-                        {
-                            let each = object.worlds.states().map(|state| {
-                                let mut marks = Vec::new();
-                                snapshot::describe_again(state, listed, rule!("CTRL-INTERACT-012"), &mut marks);
-                                if state.ready {
-                                    marks.push(Mark::Held(rule!("CTRL-INTERACT-013")));
-                                }
-                                marks
-                            });
-                            marks.extend(common(each));
-                        }
-                    }
-                }
-            }
-            (Request::GetCapacity(_), _) => marks.extend(lists::capacity(&self.world, operation, answer)),
-            _ => {}
-        }
-        self.ledger.enter(marks, place);
-    }
-
     /// What a client kept from before a restart is still good afterwards.
     fn after_restart(&mut self, operation: &Operation<'_>, place: &Place) {
         let Some(restarted) = self.restarted.filter(|at| *at < operation.started) else { return };
-        let Some(object) = self.names.volume_of(operation).and_then(|key| self.volumes.get(&key)) else { return };
+        let Some(object) = self.volumes.of(&self.names, operation) else { return };
         let since = object.calls.first().and_then(|call| self.world.operations.get(*call));
         if since.is_none_or(|first| first.started >= restarted) {
             return;
@@ -444,96 +242,6 @@ impl<'h> Judge<'h> {
                 .for_each(|topology| self.keys.learn(&topology.segments)),
             _ => {}
         }
-    }
-
-    fn lose(&mut self, operation: &Operation<'_>) {
-        let id = operation.call.id;
-        let over = matches!(operation.outcome, Some(Outcome::Lost(crate::history::Lost::Dropped)));
-        let world = &self.world;
-        if let Some(object) = self.names.volume_of(operation).and_then(|key| self.volumes.get_mut(&key)) {
-            object.open.retain(|&open| open != id);
-            object.worlds.lose(id);
-            if over {
-                object.worlds.end(&[id], &OnVolume(world));
-            }
-        }
-        if let Some(object) = self.names.snapshot_of(operation).and_then(|key| self.snapshots.get_mut(&key)) {
-            object.open.retain(|&open| open != id);
-            object.worlds.lose(id);
-            if over {
-                object.worlds.end(&[id], &OnSnapshot(world));
-            }
-        }
-    }
-
-    fn observe(&mut self, observation: &'h Observation) {
-        let scenario = String::new();
-        let mut place = Place { calls: Vec::new(), scenario };
-        let mut marks = self.contents.observe(observation);
-        match observation {
-            Observation::Path { node, path, kind, mounts } => {
-                let at = (node.clone(), path.clone());
-                if let Some(key) = self.places.get(&at).cloned()
-                    && let Some(object) = self.volumes.get_mut(&key)
-                    && object.open.is_empty()
-                {
-                    if let Some(&last) = object.calls.last() {
-                        place.calls = object.evidence(last);
-                    }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
-                        Explanation::Explained(found) => marks.extend(found),
-                        Explanation::Impossible(strike, others) => {
-                            place.scenario = self.scenario_of(place.calls.last());
-                            self.ledger.convict(strike, others, &place);
-                            if let Some(object) = self.volumes.get_mut(&key) {
-                                object.worlds.rebuild(Volume::foreign(), None);
-                            }
-                        }
-                        Explanation::Inconclusive => {}
-                    }
-                }
-            }
-            Observation::Process { instance, alive, exit } => {
-                if *alive {
-                    marks.push(Mark::Held(rule!("OPS-RUN-001")));
-                } else {
-                    let _ = (instance, exit);
-                }
-            }
-            Observation::SocketDirectory { others, .. } => {
-                check(&mut marks, rule!("OPS-FS-002"), others.is_empty(), || {
-                    (
-                        "the plugin made other files in the directory of its socket".into(),
-                        "the socket alone".into(),
-                        format!("{others:?}"),
-                    )
-                });
-            }
-            Observation::Logs { leaked, .. } => {
-                for rule in [rule!("GEN-OPT-004"), rule!("OPS-LOG-006"), rule!("PROTO-SEC-006")] {
-                    check(&mut marks, rule, leaked.is_empty(), || {
-                        (
-                            "the plugin wrote secrets to its log".into(),
-                            "no secret in any log".into(),
-                            format!("the values of {}", leaked.join(", ")),
-                        )
-                    });
-                }
-            }
-            Observation::Write { node, path, .. }
-            | Observation::Read { node, path, .. }
-            | Observation::Size { node, path, .. }
-            | Observation::Group { node, path, .. } => {
-                let key = self.places.get(&(node.clone(), path.clone()));
-                if let Some(object) = key.and_then(|key| self.volumes.get(key))
-                    && let Some(&last) = object.calls.last()
-                {
-                    place.calls = object.evidence(last);
-                }
-            }
-        }
-        place.scenario = self.scenario_of(place.calls.last());
-        self.ledger.enter(marks, &place);
     }
 
     fn fault(&mut self, position: usize, fault: &Fault) {
@@ -579,29 +287,16 @@ impl<'h> Judge<'h> {
 
     /// The driver is known to lose what it holds when its process ends: nothing from before is held against it.
     fn forget(&mut self) {
-        self.volumes.values_mut().for_each(|object| object.worlds.rebuild(Volume::foreign(), None));
-        self.snapshots.values_mut().for_each(|object| object.worlds.rebuild(Snapshot::foreign(), None));
+        self.volumes.forget();
+        self.snapshots.forget();
         self.places.clear();
         self.lists.forget();
     }
 
     /// The process is gone: what was open on it has happened by now, or never will.
     fn ended(&mut self, instance: &str) {
-        let world = &self.world;
-        let over = |call: &CallId| {
-            world
-                .operations
-                .get(*call)
-                .is_some_and(|operation| operation.call.instance == *instance && operation.answer().is_none())
-        };
-        for object in self.volumes.values_mut() {
-            let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
-            object.worlds.end(&calls, &OnVolume(world));
-        }
-        for object in self.snapshots.values_mut() {
-            let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
-            object.worlds.end(&calls, &OnSnapshot(world));
-        }
+        self.volumes.end(&self.world, instance);
+        self.snapshots.end(&self.world, instance);
     }
 
     fn close(mut self, history: &History) -> Judgement {
@@ -621,83 +316,14 @@ impl<'h> Judge<'h> {
 
     fn place(&self, operation: &Operation<'_>) -> Place {
         let id = operation.call.id;
-        let volume = self.names.volume_of(operation).and_then(|key| self.volumes.get(&key));
-        let snapshot = self.names.snapshot_of(operation).and_then(|key| self.snapshots.get(&key));
-        let calls = match (volume, snapshot) {
-            (Some(object), _) => object.evidence(id),
-            (None, Some(object)) => object.evidence(id),
-            (None, None) => vec![id],
-        };
+        let volume = self.volumes.of(&self.names, operation).map(|object| object.evidence(id));
+        let calls = volume.or_else(|| Some(self.snapshots.of(&self.names, operation)?.evidence(id)));
+        let calls = calls.unwrap_or_else(|| vec![id]);
         Place { calls, scenario: operation.call.scenario.clone() }
     }
 
-    fn scenario_of(&self, call: Option<&CallId>) -> String {
+    pub(super) fn scenario_of(&self, call: Option<&CallId>) -> String {
         call.and_then(|call| self.world.operations.get(*call))
             .map_or_else(String::new, |operation| operation.call.scenario.clone())
     }
-}
-
-impl<S: Clone + Eq + std::hash::Hash> Object<S> {
-    fn start(&mut self, call: CallId) {
-        self.calls.push(call);
-        self.open.push(call);
-        self.worlds.start(call);
-    }
-
-    /// Whether nothing was under way on the object while the call ran, so that it saw the state of now.
-    fn is_quiet_since(&self, operation: &Operation<'_>) -> bool {
-        self.open.is_empty() && self.settled < operation.started
-    }
-}
-
-/// After a violation the driver's word is taken, and nothing else is assumed.
-fn after_conviction(object: &Object<Volume>, operation: &Operation<'_>, answer: Answer<'_>) -> Volume {
-    let known = object.worlds.states().next().cloned().unwrap_or_else(Volume::foreign);
-    let confused = Volume { id: known.id.clone(), dead_ids: known.dead_ids.clone(), ..Volume::foreign() };
-    match (operation.request(), answer) {
-        (Request::CreateVolume(_), Answer::Ok(Reply::CreateVolume(reply))) => match &reply.volume {
-            Some(volume) => confused.told(volume),
-            None => confused,
-        },
-        _ => confused,
-    }
-}
-
-/// The calls of a history, taking effect on a volume.
-struct OnVolume<'a, 'h>(&'a World<'h>);
-
-/// The calls of a history, taking effect on a snapshot.
-struct OnSnapshot<'a, 'h>(&'a World<'h>);
-
-impl Calls<Volume> for OnVolume<'_, '_> {
-    fn apply(&self, state: &Volume, call: CallId) -> Applied<Volume> {
-        self.0.operations.get(call).map_or_else(|| Err(unknown_call()), |one| volume::apply(self.0, state, one))
-    }
-
-    fn depend(&self, a: CallId, b: CallId) -> bool {
-        self.0.operations.depend(a, b)
-    }
-
-    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
-        self.0.operations.is_twin_before(first, second)
-    }
-}
-
-impl Calls<Snapshot> for OnSnapshot<'_, '_> {
-    fn apply(&self, state: &Snapshot, call: CallId) -> Applied<Snapshot> {
-        self.0.operations.get(call).map_or_else(|| Err(unknown_call()), |one| snapshot::apply(self.0, state, one))
-    }
-
-    fn depend(&self, a: CallId, b: CallId) -> bool {
-        self.0.operations.depend(a, b)
-    }
-
-    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
-        self.0.operations.is_twin_before(first, second)
-    }
-}
-
-/// A call of which the history holds no event cannot take effect.
-fn unknown_call() -> Strike {
-    Strike::new(rule!("GEN-ERR-001"), "a call without a request", "", "")
 }

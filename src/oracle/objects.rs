@@ -1,40 +1,49 @@
-//! The objects of a run: which calls belong to which volume or snapshot, and in which worlds each may be.
+//! The objects of a run: the calls on each volume or snapshot, and in which worlds it may be.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    hash::Hash,
-};
+use std::{collections::BTreeMap, hash::Hash, marker::PhantomData, ops::Deref};
 
 use super::{
-    configurations::Configurations,
-    operation::{Operation, Operations},
-    ruling::Answer,
+    configurations::{Applied, Calls, Configurations, Verdict},
+    names::{Key, Names},
+    operation::Operation,
+    overlap,
+    ruling::{Answer, Mark, Strike, check},
+    world::World,
 };
-use crate::history::{CallId, Reply, Request};
+use crate::{
+    history::{CallId, Lost, Outcome},
+    rule,
+    spec::RuleId,
+};
 
 /// How many calls a finding shows at most, beside the one that created the object.
 const SHOWN: usize = 8;
 
-/// Names an object.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Key {
-    /// Created in this history, by that name.
-    Name(String),
-    /// Never created in this history; known by its id.
-    Id(String),
-    /// The request names nothing.
-    Call(CallId),
-}
+/// A kind of object that calls act on, and whose possible states are followed.
+pub(super) trait Subject: Clone + Eq + Hash {
+    /// What people call it.
+    const KIND: &'static str;
 
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "the name {name:?}"),
-            Self::Id(id) => write!(f, "the id {id:?}"),
-            Self::Call(_) => f.write_str("a request without a name"),
-        }
-    }
+    /// The object that a call is about.
+    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key>;
+
+    /// One that does not exist yet.
+    fn absent() -> Self;
+
+    /// One of which the history does not tell where it comes from.
+    fn foreign() -> Self;
+
+    /// Whether it exists and is known by this id.
+    fn is_known_as(&self, id: &str) -> bool;
+
+    /// All ways in which the call takes effect in the state.
+    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self>;
+
+    /// The id that a create gives to a new object, and the rule that wants it to be the object's own.
+    fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)>;
+
+    /// What is assumed after a violation: the driver's word is taken, and nothing else.
+    fn after_conviction(object: &Object<Self>, operation: &Operation<'_>, answer: Answer<'_>) -> Self;
 }
 
 /// One object.
@@ -65,113 +74,177 @@ impl<S: Clone + Eq + Hash> Object<S> {
         shown
     }
 
+    /// Whether nothing was under way on the object while the call ran, so that it saw the state of now.
+    pub(super) fn is_quiet_since(&self, operation: &Operation<'_>) -> bool {
+        self.open.is_empty() && self.settled < operation.started
+    }
+
     /// Whether all worlds agree, nothing is open, and the predicate holds in them.
     pub(super) fn certainly(&self, holds: impl Fn(&S) -> bool) -> bool {
         !self.worlds.is_exhausted() && !self.worlds.is_busy() && self.worlds.states().all(holds)
     }
 }
 
-/// Which id belongs to which name, as the replies of a history tell.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    volumes: HashMap<String, Vec<(usize, String)>>,
-    snapshots: HashMap<String, Vec<(usize, String)>>,
+/// Objects of one kind by their key.
+#[derive(Clone, Debug)]
+pub(super) struct Objects<S>(BTreeMap<Key, Object<S>>);
+
+/// What an answer showed of the object that it is about.
+pub(super) enum Settled {
+    /// At least one world explains it; these marks hold in all of those.
+    Explained(Vec<Mark>),
+    /// No world explains it: why the plainest one does not, then the others.
+    Impossible(Strike, Vec<Strike>),
+    /// There were too many worlds to follow; for which object.
+    Inconclusive(String),
 }
 
-impl Names {
-    /// Reads the replies to creates.
-    pub(super) fn of(operations: &Operations<'_>) -> Self {
-        let mut names = Self::default();
-        for operation in operations.in_order() {
-            let Some(Answer::Ok(reply)) = operation.answer() else { continue };
-            match (operation.request(), reply) {
-                (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
-                    if let Some(volume) = &reply.volume {
-                        note(&mut names.volumes, &volume.volume_id, operation.ended, &request.name);
-                    }
-                }
-                (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
-                    if let Some(snapshot) = &reply.snapshot {
-                        note(&mut names.snapshots, &snapshot.snapshot_id, operation.ended, &request.name);
-                    }
-                }
-                _ => {}
-            }
+impl<S> Default for Objects<S> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<S> Deref for Objects<S> {
+    type Target = BTreeMap<Key, Object<S>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<S: Subject> Objects<S> {
+    /// The object that a call is about.
+    pub(super) fn of(&self, names: &Names, operation: &Operation<'_>) -> Option<&Object<S>> {
+        self.0.get(&S::key(names, operation)?)
+    }
+
+    /// As [`Objects::of`], to be changed.
+    fn of_mut(&mut self, names: &Names, operation: &Operation<'_>) -> Option<&mut Object<S>> {
+        self.0.get_mut(&S::key(names, operation)?)
+    }
+
+    /// By its key, to be changed.
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Object<S>> {
+        self.0.get_mut(key)
+    }
+
+    /// A call starts.
+    pub(super) fn start(&mut self, names: &Names, operation: &Operation<'_>) {
+        let Some(key) = S::key(names, operation) else { return };
+        let object = self.0.entry(key).or_insert_with_key(|key| {
+            Object::new(match key {
+                // An id that nobody gave and nobody made up comes from before the history.
+                Key::Id(id) if !operation.invented(id) => S::foreign(),
+                _ => S::absent(),
+            })
+        });
+        let call = operation.call.id;
+        object.calls.push(call);
+        object.open.push(call);
+        object.worlds.start(call);
+    }
+
+    /// An id that a create gives belongs to no other object of the kind that exists.
+    pub(super) fn told(&mut self, names: &Names, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+        let (Some((rule, id)), Some(key)) = (S::given(answer), S::key(names, operation)) else { return Vec::new() };
+        let mut others = self.0.iter().filter(|(other, _)| **other != key);
+        let taken = others.find(|(_, object)| object.certainly(|state| state.is_known_as(id)));
+        let taken = taken.map(|(other, _)| other.clone());
+        let mut marks = Vec::new();
+        check(&mut marks, rule, taken.is_none(), || {
+            (
+                format!("two {}s have one id", S::KIND),
+                format!("an id of its own for each {}", S::KIND),
+                format!("{}_id {id:?} for {key} although {} has it", S::KIND, taken.as_ref().unwrap_or(&key)),
+            )
+        });
+        // Whatever is done to that id from now on may be done to either.
+        if let Some(object) = taken.and_then(|taken| self.0.get_mut(&taken)) {
+            object.worlds.rebuild(S::foreign(), None);
         }
-        names
+        marks
     }
 
-    /// The volume that an id means at a moment.
-    pub(super) fn volume(&self, id: &str, at: usize) -> Key {
-        find(&self.volumes, id, at)
+    /// An answer comes: completes each world in all ways in which it can be explained, and strikes out the rest.
+    pub(super) fn finish(
+        &mut self,
+        world: &World<'_>,
+        names: &Names,
+        operation: &Operation<'_>,
+        answer: Answer<'_>,
+    ) -> Option<Settled> {
+        let id = operation.call.id;
+        let key = S::key(names, operation)?;
+        let object = self.0.get_mut(&key)?;
+        let overlapped = object.open.iter().any(|&other| other != id);
+        let explanation = object.worlds.finish(id, &On(world, PhantomData::<S>));
+        object.open.retain(|&open| open != id);
+        object.settled = operation.ended;
+        Some(match explanation {
+            Verdict::Explained(mut marks) => {
+                if overlapped {
+                    overlap::marks(operation, answer, &mut marks);
+                }
+                Settled::Explained(marks)
+            }
+            Verdict::Impossible(strike, others) => {
+                let assumed = S::after_conviction(object, operation, answer);
+                object.worlds.rebuild(assumed, Some(id));
+                Settled::Impossible(strike, others)
+            }
+            Verdict::Inconclusive => {
+                Settled::Inconclusive(format!("{} {key:?}: too many calls at once or lost to follow", S::KIND))
+            }
+        })
     }
 
-    /// The snapshot that an id means at a moment.
-    pub(super) fn snapshot(&self, id: &str, at: usize) -> Key {
-        find(&self.snapshots, id, at)
+    /// No answer will come.
+    pub(super) fn lose(&mut self, world: &World<'_>, names: &Names, operation: &Operation<'_>) {
+        let id = operation.call.id;
+        let Some(object) = self.of_mut(names, operation) else { return };
+        object.open.retain(|&open| open != id);
+        object.worlds.lose(id);
+        if matches!(operation.outcome, Some(Outcome::Lost(Lost::Dropped))) {
+            object.worlds.end(&[id], &On(world, PhantomData::<S>));
+        }
     }
 
-    /// Whether several volumes went by the id: the end of one says nothing of the next, which may be under way.
-    pub(super) fn is_reused_for_volumes(&self, id: &str) -> bool {
-        self.volumes.get(id).is_some_and(|known| known.len() > 1)
-    }
-
-    /// Whether several snapshots went by the id.
-    pub(super) fn is_reused_for_snapshots(&self, id: &str) -> bool {
-        self.snapshots.get(id).is_some_and(|known| known.len() > 1)
-    }
-
-    /// The volume that a call is about.
-    pub(super) fn volume_of(&self, operation: &Operation<'_>) -> Option<Key> {
-        let id = match operation.request() {
-            Request::CreateVolume(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
-            Request::CreateVolume(r) => return Some(Key::Name(r.name.clone())),
-            Request::DeleteVolume(r) => &r.volume_id,
-            Request::ControllerPublishVolume(r) => &r.volume_id,
-            Request::ControllerUnpublishVolume(r) => &r.volume_id,
-            Request::ValidateVolumeCapabilities(r) => &r.volume_id,
-            Request::ControllerGetVolume(r) => &r.volume_id,
-            Request::ControllerModifyVolume(r) => &r.volume_id,
-            Request::ControllerExpandVolume(r) => &r.volume_id,
-            Request::NodeStageVolume(r) => &r.volume_id,
-            Request::NodeUnstageVolume(r) => &r.volume_id,
-            Request::NodePublishVolume(r) => &r.volume_id,
-            Request::NodeUnpublishVolume(r) => &r.volume_id,
-            Request::NodeGetVolumeStats(r) => &r.volume_id,
-            Request::NodeExpandVolume(r) => &r.volume_id,
-            _ => return None,
+    /// A process is gone: what was open on it has happened by now, or never will.
+    pub(super) fn end(&mut self, world: &World<'_>, instance: &str) {
+        let over = |call: &CallId| {
+            world
+                .operations
+                .get(*call)
+                .is_some_and(|operation| operation.call.instance == *instance && operation.answer().is_none())
         };
-        Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.volume(id, operation.started) })
+        for object in self.0.values_mut() {
+            let calls: Vec<CallId> = object.calls.iter().copied().filter(over).collect();
+            object.worlds.end(&calls, &On(world, PhantomData::<S>));
+        }
     }
 
-    /// The snapshot that a call is about.
-    pub(super) fn snapshot_of(&self, operation: &Operation<'_>) -> Option<Key> {
-        let id = match operation.request() {
-            Request::CreateSnapshot(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
-            Request::CreateSnapshot(r) => return Some(Key::Name(r.name.clone())),
-            Request::DeleteSnapshot(r) => &r.snapshot_id,
-            Request::GetSnapshot(r) => &r.snapshot_id,
-            _ => return None,
-        };
-        Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.snapshot(id, operation.started) })
+    /// Nothing from before is held against the driver any more.
+    pub(super) fn forget(&mut self) {
+        self.0.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
     }
 }
 
-fn note(names: &mut HashMap<String, Vec<(usize, String)>>, id: &str, at: usize, name: &str) {
-    if id.is_empty() {
-        return;
+/// The calls of a history, taking effect on an object of one kind.
+struct On<'a, 'h, S>(&'a World<'h>, PhantomData<S>);
+
+impl<S: Subject> Calls<S> for On<'_, '_, S> {
+    fn apply(&self, state: &S, call: CallId) -> Applied<S> {
+        // A call of which the history holds no event cannot take effect.
+        let unknown = || Strike::new(rule!("GEN-ERR-001"), "a call without a request", "", "");
+        self.0.operations.get(call).map_or_else(|| Err(unknown()), |one| S::apply(self.0, state, one))
     }
-    let known = names.entry(id.to_owned()).or_default();
-    if known.last().is_none_or(|(_, last)| last != name) {
-        known.push((at, name.to_owned()));
+
+    fn depend(&self, a: CallId, b: CallId) -> bool {
+        self.0.operations.depend(a, b)
+    }
+
+    fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
+        self.0.operations.is_twin_before(first, second)
     }
 }
-
-fn find(names: &HashMap<String, Vec<(usize, String)>>, id: &str, at: usize) -> Key {
-    let Some(known) = names.get(id) else { return Key::Id(id.to_owned()) };
-    let latest = known.iter().rev().find(|(since, _)| *since <= at).or(known.first());
-    latest.map_or_else(|| Key::Id(id.to_owned()), |(_, name)| Key::Name(name.clone()))
-}
-
-/// Objects by their key.
-pub(super) type Objects<S> = BTreeMap<Key, Object<S>>;

@@ -6,6 +6,8 @@ use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use super::{
     configurations::{Applied, Branch},
+    names::{Key, Names},
+    objects::{Object, Subject},
     operation::Operation,
     ruling::{Answer, Expectation, Mark, Problem, Ruling, Strike, advise, check},
     volume::{Existence, is_unusual, missing, oversized, unimplemented, unusual_name},
@@ -15,6 +17,7 @@ use crate::{
     csi::v1,
     history::{CallId, Reply, Request},
     rule,
+    spec::RuleId,
 };
 
 /// A possible state of a snapshot.
@@ -95,8 +98,46 @@ impl Snapshot {
     }
 }
 
+impl Subject for Snapshot {
+    const KIND: &'static str = "snapshot";
+
+    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key> {
+        names.snapshot_of(operation)
+    }
+
+    fn absent() -> Self {
+        Self::absent()
+    }
+
+    fn foreign() -> Self {
+        Self::foreign()
+    }
+
+    fn is_known_as(&self, id: &str) -> bool {
+        self.existence_of(id) == Existence::Present && self.id.is_some()
+    }
+
+    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
+        apply(world, state, operation)
+    }
+
+    /// Specification line 1988.
+    fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)> {
+        let Answer::Ok(Reply::CreateSnapshot(reply)) = answer else { return None };
+        Some((rule!("CTRL-SNAPCREATE-034"), &reply.snapshot.as_ref()?.snapshot_id))
+    }
+
+    fn after_conviction(_: &Object<Self>, _: &Operation<'_>, answer: Answer<'_>) -> Self {
+        let id = match answer {
+            Answer::Ok(Reply::CreateSnapshot(reply)) => reply.snapshot.as_ref().map(|one| one.snapshot_id.clone()),
+            _ => None,
+        };
+        Self { id, ..Self::foreign() }
+    }
+}
+
 /// All ways in which the call takes effect in the state.
-pub(crate) fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Applied<Snapshot> {
+fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Applied<Snapshot> {
     let Some(answer) = operation.answer() else {
         let after = effect(state, operation);
         return if after == *state {

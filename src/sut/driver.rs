@@ -45,7 +45,7 @@ impl Driver {
         let instance = |name, lane, start| Arc::new(Instance::new(name, lane, start, ready_timeout));
         let driver = match target {
             Target::Plugin(lane) => {
-                let start = profile.start.clone().filter(|_| matches!(lane, Lane::Socket(_)));
+                let start = profile.start.clone().filter(|_| lane.endpoint().is_some());
                 let plugin = instance("plugin", lane, start);
                 Self { controller: Some(plugin.clone()), node: Some(plugin) }
             }

@@ -105,9 +105,9 @@ impl Instance {
         let patience = if self.start.is_some() { self.ready_timeout } else { patience };
         let until = Instant::now() + patience;
         self.connect(patience, process.as_mut()).await?;
-        match &self.lane {
-            Lane::Socket(endpoint) => Ok(self.greet(&endpoint.to_string(), until, process.as_mut()).await?),
-            Lane::InProcess(_) => Ok(()),
+        match self.lane.endpoint() {
+            Some(endpoint) => Ok(self.greet(&endpoint.to_string(), until, process.as_mut()).await?),
+            None => Ok(()),
         }
     }
 
@@ -201,7 +201,7 @@ impl Instance {
     }
 
     fn launch(&self, process: &mut Option<Process>) -> Result<(), ProcessError> {
-        if let (Some(start), Lane::Socket(endpoint)) = (&self.start, &self.lane) {
+        if let (Some(start), Some(endpoint)) = (&self.start, self.lane.endpoint()) {
             *process = Some(Process::start(start, &endpoint.to_string(), &self.output)?);
         }
         Ok(())

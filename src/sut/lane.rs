@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, service_fn, util::BoxCloneService};
 
-use super::{Endpoint, wire::Transport};
+use super::{Endpoint, Tls, wire::Transport};
 
 /// The largest header block that is taken from a driver: room for long status messages.
 const LARGEST_HEADERS: u32 = 256 * 1024;
@@ -19,6 +19,8 @@ const LARGEST_HEADERS: u32 = 256 * 1024;
 pub enum Lane {
     /// Over a socket.
     Socket(Endpoint),
+    /// Over a socket, with TLS.
+    Secured(Endpoint, Tls),
     /// As a service of this process; each connection asks for the service anew, so a restart can be played.
     InProcess(Arc<dyn Fn() -> InProcess + Send + Sync>),
 }
@@ -65,18 +67,22 @@ impl Lane {
     pub(super) async fn connect(&self, patience: Duration) -> Result<Transport, ConnectError> {
         match self {
             Self::InProcess(make) => Ok(make().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()),
-            Self::Socket(endpoint) => connect_socket(endpoint, patience)
-                .await
-                .map_err(|cause| ConnectError { endpoint: endpoint.to_string(), cause }),
+            Self::Socket(endpoint) => connect_socket(endpoint, None, patience).await,
+            Self::Secured(endpoint, tls) => connect_socket(endpoint, Some(tls), patience).await,
+        }
+    }
+
+    /// The address of the socket, if it is one.
+    pub const fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Socket(endpoint) | Self::Secured(endpoint, _) => Some(endpoint),
+            Self::InProcess(_) => None,
         }
     }
 
     /// Whether the driver's node runs on this machine for sure.
     pub fn is_local(&self) -> bool {
-        match self {
-            Self::Socket(endpoint) => endpoint.is_local(),
-            Self::InProcess(_) => true,
-        }
+        self.endpoint().is_none_or(Endpoint::is_local)
     }
 }
 
@@ -84,16 +90,23 @@ impl std::fmt::Debug for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(endpoint) => write!(f, "{endpoint}"),
+            Self::Secured(endpoint, _) => write!(f, "{endpoint} (TLS)"),
             Self::InProcess(_) => f.write_str("in-process"),
         }
     }
 }
 
-async fn connect_socket(endpoint: &Endpoint, patience: Duration) -> Result<Transport, String> {
+async fn connect_socket(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
+    let fail = |cause| ConnectError { endpoint: endpoint.to_string(), cause };
     // The URI only fills the :authority; the connector knows where to go.
-    let channel = tonic::transport::Endpoint::from_static("http://localhost")
+    let uri = if tls.is_some() { "https://localhost" } else { "http://localhost" };
+    let channel = tonic::transport::Endpoint::from_static(uri)
         .http2_max_header_list_size(LARGEST_HEADERS)
         .connect_timeout(patience);
+    let channel = match tls {
+        Some(tls) => tls.apply(channel).map_err(|error| fail(innermost(&error)))?,
+        None => channel,
+    };
     let target = endpoint.clone();
     let connector = service_fn(move |_: http::Uri| {
         let target = target.clone();
@@ -101,8 +114,8 @@ async fn connect_socket(endpoint: &Endpoint, patience: Duration) -> Result<Trans
     });
     let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector)).await;
     match connected {
-        Err(_) => Err(format!("no answer within {patience:?}")),
-        Ok(Err(error)) => Err(innermost(&error)),
+        Err(_) => Err(fail(format!("no answer within {patience:?}"))),
+        Ok(Err(error)) => Err(fail(innermost(&error))),
         Ok(Ok(channel)) => Ok(BoxCloneService::new(channel.map_err(Into::into))),
     }
 }
@@ -182,7 +195,7 @@ impl tokio::io::AsyncWrite for Stream {
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

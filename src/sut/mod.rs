@@ -11,6 +11,7 @@ mod mountinfo;
 mod node_fs;
 mod process;
 mod profile;
+mod tls;
 mod wire;
 
 pub use answer::{Answer, Code, Unary};
@@ -22,4 +23,5 @@ pub use mountinfo::mounts_on;
 pub use node_fs::{NodeFs, blocking};
 pub use process::{Output, Process, ProcessError, Signal};
 pub use profile::{AccessType, KnownFailure, NodeFsMode, Profile, ProfileError, Start, glob};
+pub use tls::{Tls, TlsError, TlsFiles};
 pub use wire::LARGEST_ANSWER;

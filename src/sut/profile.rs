@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::TlsFiles;
 use crate::{
     csi::v1::volume_capability::access_mode::Mode,
     spec::{Rpc, RuleId},
@@ -65,6 +66,8 @@ pub struct Profile {
     pub ready_timeout_seconds: u64,
     /// How to start the driver.
     pub start: Option<Start>,
+    /// The files of a TLS connection to the driver.
+    pub tls: TlsFiles,
     /// Breaches that are known and accepted for a while.
     #[serde(rename = "known_failure")]
     pub known_failures: Vec<KnownFailure>,
@@ -177,6 +180,7 @@ impl Default for Profile {
             call_deadline_seconds: 60,
             ready_timeout_seconds: 30,
             start: None,
+            tls: TlsFiles::default(),
             known_failures: Vec::new(),
         }
     }

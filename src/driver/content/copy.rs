@@ -4,11 +4,11 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
 
 /// One copy under way; it remembers hard links, so that they stay links.
 pub(super) struct Copy {
@@ -72,13 +72,7 @@ impl Copy {
         } else if kind.is_symlink() {
             symlink(fs::read_link(from)?, to)?;
         } else {
-            let kind = match () {
-                () if kind.is_fifo() => FileType::Fifo,
-                () if kind.is_socket() => FileType::Socket,
-                () if kind.is_block_device() => FileType::BlockDevice,
-                () => FileType::CharacterDevice,
-            };
-            rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(about.mode()), about.rdev())?;
+            special(to, about)?;
         }
         self.attributes(from, to, about)
     }
@@ -115,10 +109,34 @@ fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 fn contents(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
     let target = OpenOptions::new().read(true).write(true).create_new(true).open(to)?;
+    #[cfg(target_os = "linux")]
     if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
         return Ok(());
     }
     extents(source, target)
+}
+
+/// Makes a pipe, a socket or a device like the one that `about` describes.
+#[cfg(target_os = "linux")]
+fn special(to: &Path, about: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    use rustix::fs::{FileType, Mode};
+    let kind = about.file_type();
+    let kind = match () {
+        () if kind.is_fifo() => FileType::Fifo,
+        () if kind.is_socket() => FileType::Socket,
+        () if kind.is_block_device() => FileType::BlockDevice,
+        () => FileType::CharacterDevice,
+    };
+    Ok(rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(about.mode()), about.rdev())?)
+}
+
+/// Nothing is mounted on other systems, so no workload can have made such a file.
+#[cfg(not(target_os = "linux"))]
+fn special(to: &Path, _: &fs::Metadata) -> io::Result<()> {
+    let message = format!("{} would be no regular file", to.display());
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 /// Copies the parts that hold data and leaves the holes between them.
@@ -176,7 +194,9 @@ const LARGEST_ATTRIBUTE: usize = 65536;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{FileExt as _, FileTypeExt as _, PermissionsExt as _};
+
+    use rustix::fs::{FileType, Mode};
 
     use super::*;
 

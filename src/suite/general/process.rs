@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::{
     history::Observation,
     suite::{Bench, Stopped, scenario::scenarios},
-    sut::{Endpoint, Lane, blocking},
+    sut::{Endpoint, blocking},
 };
 
 scenarios! { "process":
@@ -18,7 +18,7 @@ scenarios! { "process":
 async fn at_the_end(bench: &Bench) -> Result<(), Stopped> {
     for instance in bench.run.driver.instances() {
         let name = instance.name().to_owned();
-        if let Lane::Socket(Endpoint::Unix(path)) = instance.lane() {
+        if let Some(Endpoint::Unix(path)) = instance.lane().endpoint() {
             let path = path.clone();
             if let Some(others) = blocking(move || beside(&path)).await.flatten() {
                 bench.observed(Observation::SocketDirectory { instance: name.clone(), others });

@@ -12,15 +12,17 @@ use std::{
 
 use serde_json::Value;
 
-fn certify(arguments: &[&str]) -> Output {
+mod tls;
+
+pub(crate) fn certify(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_csi-certify")).args(arguments).env_remove("CSI_ENDPOINT").output().unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
 }
 
-fn errors(output: &Output) -> String {
+pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

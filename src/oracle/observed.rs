@@ -1,0 +1,78 @@
+//! What was seen beside the answers: paths on the node, the driver's process, its socket and its output.
+
+use super::{
+    configurations::Verdict as Explanation,
+    judge::Judge,
+    ledger::Place,
+    ruling::{Mark, check},
+    volume::{self, Volume},
+};
+use crate::{history::Observation, rule};
+
+impl<'h> Judge<'h> {
+    /// Judges what was seen on the node, of the process and in its output.
+    pub(super) fn observe(&mut self, observation: &'h Observation) {
+        let scenario = String::new();
+        let mut place = Place { calls: Vec::new(), scenario };
+        let mut marks = self.contents.observe(observation);
+        match observation {
+            Observation::Path { node, path, kind, mounts } => {
+                let at = (node.clone(), path.clone());
+                if let Some(key) = self.places.get(&at).cloned()
+                    && let Some(object) = self.volumes.get_mut(&key)
+                    && object.open.is_empty()
+                {
+                    if let Some(&last) = object.calls.last() {
+                        place.calls = object.evidence(last);
+                    }
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                        Explanation::Explained(found) => marks.extend(found),
+                        Explanation::Impossible(strike, others) => {
+                            place.scenario = self.scenario_of(place.calls.last());
+                            self.ledger.convict(strike, others, &place);
+                            if let Some(object) = self.volumes.get_mut(&key) {
+                                object.worlds.rebuild(Volume::foreign(), None);
+                            }
+                        }
+                        Explanation::Inconclusive => {}
+                    }
+                }
+            }
+            // One that ended by itself is judged where the crash is noted.
+            Observation::Process { alive, .. } => marks.extend(alive.then(|| Mark::Held(rule!("OPS-RUN-001")))),
+            Observation::SocketDirectory { others, .. } => {
+                check(&mut marks, rule!("OPS-FS-002"), others.is_empty(), || {
+                    (
+                        "the plugin made other files in the directory of its socket".into(),
+                        "the socket alone".into(),
+                        format!("{others:?}"),
+                    )
+                });
+            }
+            Observation::Logs { leaked, .. } => {
+                for rule in [rule!("GEN-OPT-004"), rule!("OPS-LOG-006"), rule!("PROTO-SEC-006")] {
+                    check(&mut marks, rule, leaked.is_empty(), || {
+                        (
+                            "the plugin wrote secrets to its log".into(),
+                            "no secret in any log".into(),
+                            format!("the values of {}", leaked.join(", ")),
+                        )
+                    });
+                }
+            }
+            Observation::Write { node, path, .. }
+            | Observation::Read { node, path, .. }
+            | Observation::Size { node, path, .. }
+            | Observation::Group { node, path, .. } => {
+                let key = self.places.get(&(node.clone(), path.clone()));
+                if let Some(object) = key.and_then(|key| self.volumes.get(key))
+                    && let Some(&last) = object.calls.last()
+                {
+                    place.calls = object.evidence(last);
+                }
+            }
+        }
+        place.scenario = self.scenario_of(place.calls.last());
+        self.ledger.enter(marks, &place);
+    }
+}

@@ -1,0 +1,62 @@
+//! A volume as an object of a history.
+
+use super::{
+    super::{
+        configurations::Applied,
+        names::{Key, Names},
+        objects::{Object, Subject},
+        operation::Operation,
+        ruling::Answer,
+        world::World,
+    },
+    rules,
+    state::{Existence, Volume},
+};
+use crate::{
+    history::{Reply, Request},
+    rule,
+    spec::RuleId,
+};
+
+impl Subject for Volume {
+    const KIND: &'static str = "volume";
+
+    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key> {
+        names.volume_of(operation)
+    }
+
+    fn absent() -> Self {
+        Self::absent()
+    }
+
+    fn foreign() -> Self {
+        Self::foreign()
+    }
+
+    fn is_known_as(&self, id: &str) -> bool {
+        self.existence_of(id) == Existence::Present && self.id.is_some()
+    }
+
+    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
+        rules::apply(world, state, operation)
+    }
+
+    /// Specification line 1031.
+    fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)> {
+        let Answer::Ok(Reply::CreateVolume(reply)) = answer else { return None };
+        Some((rule!("CTRL-CREATE-087"), &reply.volume.as_ref()?.volume_id))
+    }
+
+    fn after_conviction(object: &Object<Self>, operation: &Operation<'_>, answer: Answer<'_>) -> Self {
+        let known = object.worlds.states().next().cloned().unwrap_or_else(Self::foreign);
+        let confused = Self { id: known.id, dead_ids: known.dead_ids, ..Self::foreign() };
+        let told = match (operation.request(), answer) {
+            (Request::CreateVolume(_), Answer::Ok(Reply::CreateVolume(reply))) => match &reply.volume {
+                Some(volume) => confused.told(volume),
+                None => confused,
+            },
+            _ => confused,
+        };
+        Self { foreign: true, lenient: true, ..told }
+    }
+}
