@@ -11,10 +11,11 @@ use std::{
 };
 
 use super::copy::Copy;
-use crate::mountpod::{
-    Shut, WriteGate,
-    process::{PassedOn, flush_over, passed_on},
-};
+#[cfg(target_os = "linux")]
+use crate::mountpod::process::{PassedOn, flush_over, passed_on};
+use crate::mountpod::{Shut, WriteGate};
+#[cfg(not(target_os = "linux"))]
+use no_devices::{PassedOn, flush_over, passed_on};
 
 /// Something to be copied to a place where nothing is.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -94,6 +95,23 @@ fn block_files(parts: &[Part]) -> impl Iterator<Item = (&PathBuf, &PathBuf)> {
 /// What was passed on to each file; `None` while something is on its way to one of them.
 fn all_passed_on(parts: &[Part]) -> io::Result<Option<Vec<PassedOn>>> {
     block_files(parts).map(|(from, _)| passed_on(from)).collect()
+}
+
+/// Nothing is mounted on other systems, so no device writes to a file.
+#[cfg(not(target_os = "linux"))]
+mod no_devices {
+    use std::{io, path::Path};
+
+    #[derive(Eq, PartialEq)]
+    pub(super) struct PassedOn;
+
+    pub(super) fn flush_over(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn passed_on(_: &Path) -> io::Result<Option<PassedOn>> {
+        Ok(Some(PassedOn))
+    }
 }
 
 /// How long writers may keep a copy from being taken.
