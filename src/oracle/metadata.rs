@@ -154,6 +154,9 @@ impl Metadata {
             return;
         };
         let tail = clipped(whole, asked.starting_offset);
+        if tail.is_empty() && ranges.is_empty() {
+            return;
+        }
         let is_same = tail == ranges;
         let broken = || {
             (

@@ -128,7 +128,7 @@ fn delete(
         Rules {
             missing: rule!("GROUP-DELETE-009"),
             mismatch: rule!("GROUP-DELETE-014"),
-            also: [rule!("GROUP-DELETE-007"), rule!("GROUP-DELETE-008")],
+            checks: rule!("GROUP-DELETE-007"),
         },
         state.has_members(&request.snapshot_ids).filter(|_| existence == Existence::Present),
         &request.snapshot_ids,
@@ -171,11 +171,7 @@ fn get(
     }
     let existence = state.existence_of(id);
     members(
-        Rules {
-            missing: rule!("GROUP-GET-008"),
-            mismatch: rule!("GROUP-GET-014"),
-            also: [rule!("GROUP-GET-006"), rule!("GROUP-GET-007")],
-        },
+        Rules { missing: rule!("GROUP-GET-008"), mismatch: rule!("GROUP-GET-014"), checks: rule!("GROUP-GET-006") },
         state.has_members(&request.snapshot_ids).filter(|_| existence == Existence::Present),
         &request.snapshot_ids,
         expectation,
@@ -187,6 +183,8 @@ fn get(
                 rule!("GROUP-GET-012"),
                 rule!("GEN-ERR-004"),
             ]);
+            let deleted = [rule!("GROUP-DELETE-011"), rule!("GROUP-DELETE-002")];
+            let problem = if state.is_dead(id) { problem.also(&deleted) } else { problem };
             let is_invented = operation.invented(id);
             expectation.problems.push(if is_invented { problem.warn_on(&[InvalidArgument]) } else { problem });
         }
@@ -201,7 +199,7 @@ fn get(
 struct Rules {
     missing: RuleId,
     mismatch: RuleId,
-    also: [RuleId; 2],
+    checks: RuleId,
 }
 
 /// `matches` says whether the list names the members of a group that exists, where that is known.
@@ -212,7 +210,7 @@ fn members(rules: Rules, matches: Option<bool>, given: &[String], expectation: &
         expectation.problems.push(if matches.is_some() { problem.ok_warns() } else { problem.ok_allowed() });
     } else if matches == Some(false) {
         let what = "snapshot_ids does not name the members of the group";
-        let problem = Problem::new(rules.mismatch, what, &[InvalidArgument]).also(&rules.also);
+        let problem = Problem::new(rules.mismatch, what, &[InvalidArgument]).also(&[rules.checks]);
         expectation.problems.push(problem.warn_on(&[NotFound, FailedPrecondition]).ok_warns());
     }
 }

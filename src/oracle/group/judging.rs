@@ -60,7 +60,7 @@ fn capabilities(operation: &Operation<'_>, answer: Answer<'_>, has_get_snapshot:
     let mut marks = Vec::new();
     match (operation.request(), answer) {
         (Request::GroupControllerGetCapabilities(_), Answer::Ok(Reply::GroupControllerGetCapabilities(reply))) => {
-            marks.extend([rule!("GROUP-CAPS-001"), rule!("GROUP-CAPS-004")].map(Mark::Held));
+            marks.push(Mark::Held(rule!("GROUP-CAPS-001")));
             if !reply.capabilities.is_empty() {
                 advise(&mut marks, rule!("CTRL-SNAPGET-003"), has_get_snapshot, || {
                     (

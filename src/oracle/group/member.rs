@@ -81,7 +81,7 @@ fn gone(groups: &Objects<Group>, operation: &Operation<'_>, id: &str, answer: An
     if !is_dead {
         return;
     }
-    let rules = [rule!("GROUP-DELETE-002"), rule!("CTRL-SNAPDELETE-007")];
+    let rules = [rule!("CTRL-SNAPDELETE-007"), rule!("GROUP-DELETE-002")];
     match answer {
         Answer::Ok(_) => {
             let mut strike = Strike::new(

@@ -12,6 +12,7 @@ use crate::{
         volume::{Existence, is_unusual},
     },
     rule,
+    spec::RuleId,
 };
 
 /// What the answer tells of the group, and the marks.
@@ -36,6 +37,7 @@ pub(super) fn succeed<'a>(
             (Some(group), marks)
         }
         (Request::GetVolumeGroupSnapshot(request), Answer::Ok(Reply::GetVolumeGroupSnapshot(reply))) => {
+            taken(state, &request.snapshot_ids, rule!("GROUP-GET-006"), &mut marks);
             let is_it =
                 reply.group_snapshot.as_ref().is_some_and(|group| group.group_snapshot_id == request.group_snapshot_id);
             for rule in [rule!("GROUP-GET-010"), rule!("GROUP-GET-011")] {
@@ -55,13 +57,20 @@ pub(super) fn succeed<'a>(
             }
             ((is_it && is_known).then_some(group), marks)
         }
-        (Request::DeleteVolumeGroupSnapshot(_), _) => {
-            if state.existence == Existence::Present && !state.lenient {
-                marks.push(Mark::Held(rule!("GROUP-DELETE-011")));
-            }
+        (Request::DeleteVolumeGroupSnapshot(request), _) => {
+            taken(state, &request.snapshot_ids, rule!("GROUP-DELETE-007"), &mut marks);
             (None, marks)
         }
         _ => (None, marks),
+    }
+}
+
+/// A list of members that is not that of the group should not have been taken.
+fn taken(state: &Group, given: &[String], rule: RuleId, marks: &mut Vec<Mark>) {
+    if state.has_members(given) == Some(false) && !given.is_empty() {
+        advise(marks, rule, false, || {
+            ("a list of other members was taken".into(), format!("{:?}", state.members), format!("{given:?}: OK"))
+        });
     }
 }
 
