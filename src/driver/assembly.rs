@@ -9,15 +9,17 @@ use tonic::service::Routes;
 
 use super::{
     BadConfiguration, Configuration, Refusal,
-    capability::Capabilities,
+    capability::{Capabilities, Plugin},
     clock::Clock,
     content::Content,
     controller::ControllerService,
+    group_controller::GroupControllerService,
     identifier::Identifiers,
     identity::IdentityService,
     lock::Locks,
     node::{NodeService, NodeVolumes},
     record::{Snapshot, Volume},
+    snapshot_metadata::SnapshotMetadataService,
     store::{Store, StoreError},
     unoffered::Unoffered,
 };
@@ -119,13 +121,29 @@ impl Driver {
         NodeServer::new(NodeService::new(self.0.clone(), self.0.clone()))
     }
 
+    /// The GroupController service.
+    pub fn group_controller(&self) -> GroupControllerServer<GroupControllerService> {
+        GroupControllerServer::new(GroupControllerService::new(self.0.clone()))
+    }
+
+    /// The SnapshotMetadata service.
+    pub fn snapshot_metadata(&self) -> SnapshotMetadataServer<SnapshotMetadataService> {
+        SnapshotMetadataServer::new(SnapshotMetadataService::new(self.0.clone()))
+    }
+
     /// All services, for a server. Those that are not offered are there to say so in words.
     pub fn routes(&self) -> Routes {
-        Routes::new(self.identity())
-            .add_service(self.controller())
-            .add_service(self.node())
-            .add_service(GroupControllerServer::new(Unoffered))
-            .add_service(SnapshotMetadataServer::new(Unoffered))
+        let routes = Routes::new(self.identity()).add_service(self.controller()).add_service(self.node());
+        let routes = if self.0.capabilities.plugin(Plugin::GroupControllerService) {
+            routes.add_service(self.group_controller())
+        } else {
+            routes.add_service(GroupControllerServer::new(Unoffered))
+        };
+        if self.0.capabilities.plugin(Plugin::SnapshotMetadataService) {
+            routes.add_service(self.snapshot_metadata())
+        } else {
+            routes.add_service(SnapshotMetadataServer::new(Unoffered))
+        }
     }
 }
 
@@ -214,6 +232,9 @@ impl State {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Refusal::ResourceExhausted("the disk below the driver is full: free some space and retry".into())
+            }
+            std::io::ErrorKind::TimedOut => {
+                Refusal::DeadlineExceeded("waiting for a pause between writes to the volume")
             }
             _ => Refusal::internal(doing, error),
         }

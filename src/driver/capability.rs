@@ -1,11 +1,12 @@
-//! What the driver offers: capabilities of the plugin, its controller and its node, each of which can be left out.
+//! What the driver offers: capabilities of the plugin and its services, each of which can be left out.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use thiserror::Error;
 
 use crate::csi::v1::{
-    controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node,
+    controller_service_capability::rpc::Type as Controller,
+    group_controller_service_capability::rpc::Type as GroupController, node_service_capability::rpc::Type as Node,
 };
 
 /// One capability, named as in the specification with its service before it.
@@ -15,6 +16,8 @@ pub enum Capability {
     Plugin(Plugin),
     /// An RPC type of the Controller service.
     Controller(Controller),
+    /// An RPC type of the GroupController service.
+    GroupController(GroupController),
     /// An RPC type of the Node service.
     Node(Node),
 }
@@ -28,16 +31,28 @@ pub enum Plugin {
     VolumeAccessibilityConstraints,
     /// Volumes grow, online or offline.
     VolumeExpansion,
+    /// The GroupController service is there.
+    GroupControllerService,
+    /// The SnapshotMetadata service is there.
+    SnapshotMetadataService,
 }
 
 impl Plugin {
-    const ALL: [Self; 3] = [Self::ControllerService, Self::VolumeAccessibilityConstraints, Self::VolumeExpansion];
+    const ALL: [Self; 5] = [
+        Self::ControllerService,
+        Self::VolumeAccessibilityConstraints,
+        Self::VolumeExpansion,
+        Self::GroupControllerService,
+        Self::SnapshotMetadataService,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::ControllerService => "CONTROLLER_SERVICE",
             Self::VolumeAccessibilityConstraints => "VOLUME_ACCESSIBILITY_CONSTRAINTS",
             Self::VolumeExpansion => "VOLUME_EXPANSION",
+            Self::GroupControllerService => "GROUP_CONTROLLER_SERVICE",
+            Self::SnapshotMetadataService => "SNAPSHOT_METADATA_SERVICE",
         }
     }
 }
@@ -47,6 +62,7 @@ impl fmt::Display for Capability {
         match self {
             Self::Plugin(plugin) => write!(f, "Plugin.{}", plugin.as_str()),
             Self::Controller(controller) => write!(f, "Controller.{}", controller.as_str_name()),
+            Self::GroupController(group) => write!(f, "GroupController.{}", group.as_str_name()),
             Self::Node(node) => write!(f, "Node.{}", node.as_str_name()),
         }
     }
@@ -77,7 +93,10 @@ impl Capability {
     /// Every capability that the driver has.
     pub fn all() -> impl Iterator<Item = Self> {
         let plugin = Plugin::ALL.into_iter().map(Self::Plugin);
-        plugin.chain(CONTROLLER.into_iter().map(Self::Controller)).chain(NODE.into_iter().map(Self::Node))
+        plugin
+            .chain(CONTROLLER.into_iter().map(Self::Controller))
+            .chain(GROUP_CONTROLLER.into_iter().map(Self::GroupController))
+            .chain(NODE.into_iter().map(Self::Node))
     }
 
     /// What this capability makes no sense without: each group needs one of its members.
@@ -96,6 +115,11 @@ impl Capability {
             Self::Controller(Controller::PublishReadonly) => vec![controller(Controller::PublishUnpublishVolume)],
             Self::Controller(Controller::CloneVolume) => vec![controller(Controller::CreateDeleteVolume)],
             Self::Controller(Controller::VolumeCondition) => vec![volumes_are_shown()],
+            // Members are looked up one by one (specification line 2162).
+            Self::GroupController(GroupController::CreateDeleteGetVolumeGroupSnapshot) => {
+                vec![plugin(Plugin::GroupControllerService), controller(Controller::GetSnapshot)]
+            }
+            Self::Plugin(Plugin::SnapshotMetadataService) => vec![controller(Controller::CreateDeleteSnapshot)],
             // The node only follows what the controller has grown.
             Self::Node(Node::ExpandVolume) => vec![controller(Controller::ExpandVolume)],
             _ => vec![],
@@ -135,6 +159,11 @@ impl Capabilities {
         self.0.contains(&Capability::Controller(capability))
     }
 
+    /// Whether the group controller has this capability.
+    pub fn group_controller(&self, capability: GroupController) -> bool {
+        self.0.contains(&Capability::GroupController(capability))
+    }
+
     /// Whether the node has this capability.
     pub fn node(&self, capability: Node) -> bool {
         self.0.contains(&Capability::Node(capability))
@@ -143,6 +172,11 @@ impl Capabilities {
     /// The controller's capabilities.
     pub fn of_controller(&self) -> impl Iterator<Item = Controller> {
         CONTROLLER.into_iter().filter(|&capability| self.controller(capability))
+    }
+
+    /// The group controller's capabilities.
+    pub fn of_group_controller(&self) -> impl Iterator<Item = GroupController> {
+        GROUP_CONTROLLER.into_iter().filter(|&capability| self.group_controller(capability))
     }
 
     /// The node's capabilities.
@@ -185,6 +219,8 @@ const CONTROLLER: [Controller; 15] = [
     Controller::ModifyVolume,
     Controller::GetSnapshot,
 ];
+
+const GROUP_CONTROLLER: [GroupController; 1] = [GroupController::CreateDeleteGetVolumeGroupSnapshot];
 
 const NODE: [Node; 6] = [
     Node::StageUnstageVolume,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Refusal, SnapshotId};
+use super::{GroupSnapshotId, Refusal, SnapshotId};
 use crate::mountpod::{TargetPath, VolumeId};
 
 /// The name that the orchestrator chose for a volume or snapshot; any Unicode apart from the banned control
@@ -31,6 +31,12 @@ pub(super) fn existing_volume_id(field: &'static str, text: &str) -> Result<Volu
 /// A snapshot id. `None` for a text that can be no id of ours: no snapshot has it.
 pub(super) fn snapshot_id(field: &'static str, text: &str) -> Result<Option<SnapshotId>, Refusal> {
     required(field, text, LONGEST_STRING)?;
+    Ok(text.parse().ok())
+}
+
+/// A group snapshot id. `None` for a text that can be no id of ours: no group snapshot has it.
+pub(super) fn group_snapshot_id(text: &str) -> Result<Option<GroupSnapshotId>, Refusal> {
+    required("group_snapshot_id", text, LONGEST_STRING)?;
     Ok(text.parse().ok())
 }
 

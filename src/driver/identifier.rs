@@ -35,6 +35,32 @@ impl fmt::Display for SnapshotId {
     }
 }
 
+/// An id of a group snapshot of ours; of the same shape as a [`VolumeId`].
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct GroupSnapshotId(VolumeId);
+
+impl GroupSnapshotId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for GroupSnapshotId {
+    type Err = NotAnIdOfOurs;
+
+    fn from_str(text: &str) -> Result<Self, NotAnIdOfOurs> {
+        text.parse().map(Self).map_err(NotAnIdOfOurs)
+    }
+}
+
+impl fmt::Display for GroupSnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The text cannot be an id of this driver.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(transparent)]
@@ -47,6 +73,9 @@ pub trait Identifiers: Send + Sync + 'static {
 
     /// A snapshot id that was never given out before.
     fn next_snapshot(&self) -> SnapshotId;
+
+    /// An id of a group snapshot that was never given out before.
+    fn next_group_snapshot(&self) -> GroupSnapshotId;
 }
 
 /// Ids of a time and random bits, each greater than the one before: lists show objects in the order of their creation,
@@ -75,6 +104,10 @@ impl Identifiers for OrderedIdentifiers {
 
     fn next_snapshot(&self) -> SnapshotId {
         SnapshotId(self.next("snap"))
+    }
+
+    fn next_group_snapshot(&self) -> GroupSnapshotId {
+        GroupSnapshotId(self.next("group"))
     }
 }
 

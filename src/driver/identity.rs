@@ -51,6 +51,12 @@ impl IdentityService {
             let expansion = plugin_capability::VolumeExpansion { r#type: expansion.into() };
             types.push(plugin_capability::Type::VolumeExpansion(expansion));
         }
+        if offered.plugin(Plugin::GroupControllerService) {
+            types.push(service(service::Type::GroupControllerService));
+        }
+        if offered.plugin(Plugin::SnapshotMetadataService) {
+            types.push(service(service::Type::SnapshotMetadataService));
+        }
         types.into_iter().map(|capability| v1::PluginCapability { r#type: Some(capability) }).collect()
     }
 

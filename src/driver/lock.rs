@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Refusal, SnapshotId};
+use super::{GroupSnapshotId, Refusal, SnapshotId};
 use crate::mountpod::VolumeId;
 
 /// What a request works on.
@@ -20,6 +20,10 @@ pub(super) enum Object {
     SnapshotName(String),
     /// A snapshot, by its id.
     Snapshot(SnapshotId),
+    /// A group snapshot, by its name.
+    GroupSnapshotName(String),
+    /// A group snapshot, by its id.
+    GroupSnapshot(GroupSnapshotId),
 }
 
 impl fmt::Display for Object {
@@ -29,6 +33,8 @@ impl fmt::Display for Object {
             Self::Volume(id) => write!(f, "volume {id}"),
             Self::SnapshotName(name) => write!(f, "the snapshot named {name:?}"),
             Self::Snapshot(id) => write!(f, "snapshot {id}"),
+            Self::GroupSnapshotName(name) => write!(f, "the group snapshot named {name:?}"),
+            Self::GroupSnapshot(id) => write!(f, "group snapshot {id}"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the store keeps of a volume, a snapshot and an attachment.
+//! What the store keeps of a volume, a snapshot, a group snapshot and an attachment.
 
 use std::collections::BTreeMap;
 
-use super::{SnapshotId, clock::Timestamp, parameters::Properties, topology::Topology};
+use super::{GroupSnapshotId, SnapshotId, clock::Timestamp, parameters::Properties, topology::Topology};
 use crate::mountpod::{AccessType, Fingerprint, VolumeId};
 
 /// How far an object has come. The intent is written before the content changes, so that a restart knows what to
@@ -80,8 +80,10 @@ pub struct Volume {
 pub struct Snapshot {
     /// Its id.
     pub id: SnapshotId,
-    /// The name that the orchestrator gave it.
-    pub name: String,
+    /// The name that the orchestrator gave it; members of a group have none of their own.
+    pub name: Option<String>,
+    /// The group that it belongs to; it comes and goes with the group.
+    pub group: Option<GroupSnapshotId>,
     /// How far it has come.
     pub progress: Progress,
     /// The volume that it shows.
@@ -94,6 +96,21 @@ pub struct Snapshot {
     pub access: AccessTypes,
     /// Where it takes up room.
     pub topology: Topology,
+}
+
+/// Snapshots of several volumes, cut at one moment.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct GroupSnapshot {
+    /// Its id.
+    pub id: GroupSnapshotId,
+    /// The name that the orchestrator gave it.
+    pub name: String,
+    /// How far it has come; its members have always come just as far.
+    pub progress: Progress,
+    /// Its members, one for each volume.
+    pub members: Vec<SnapshotId>,
+    /// When it was cut.
+    pub created: Timestamp,
 }
 
 /// A volume attached to a node.
@@ -119,6 +136,13 @@ impl Volume {
 }
 
 impl Snapshot {
+    /// Whether it is there for everybody to see.
+    pub fn is_ready(&self) -> bool {
+        self.progress == Progress::Ready
+    }
+}
+
+impl GroupSnapshot {
     /// Whether it is there for everybody to see.
     pub fn is_ready(&self) -> bool {
         self.progress == Progress::Ready

@@ -29,10 +29,24 @@ impl State {
                 }
             }
         }
+        self.recover_group_snapshots()?;
         let snapshots = self.recover_snapshots()?;
         self.content
             .sweep(&volumes, &snapshots)
             .map_err(|error| Refusal::internal("removing content that belongs to nothing", error))
+    }
+
+    fn recover_group_snapshots(&self) -> Result<(), Refusal> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.group_snapshots_after(after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id.to_string());
+            for group in page.iter().filter(|group| !group.is_ready()) {
+                tracing::info!(group = %group.id, progress = ?group.progress, "clearing up");
+                self.remove_group_snapshot(group)?;
+            }
+        }
     }
 
     fn recover_snapshots(&self) -> Result<BTreeSet<super::SnapshotId>, Refusal> {

@@ -97,6 +97,11 @@ impl Refusal {
         Self::NotFound { kind: "snapshot", id: id.to_string() }
     }
 
+    /// A group snapshot that does not exist.
+    pub fn no_group_snapshot(id: impl ToString) -> Self {
+        Self::NotFound { kind: "group snapshot", id: id.to_string() }
+    }
+
     /// The status code of the specification's tables.
     pub fn code(&self) -> Code {
         match self {

@@ -17,8 +17,10 @@ pub mod pod;
 pub mod process;
 pub mod protocol;
 mod volume;
+mod write_gate;
 
 pub use volume::{
     AccessMode, AccessType, Deadline, Fingerprint, MountPods, Publication, PublishError, Published, Role, TargetPath,
     UnpublishError, Usage, VolumeContent, VolumeId,
 };
+pub use write_gate::{Entered, Shut, WriteGate};

@@ -20,7 +20,9 @@ impl Judge<'_> {
     pub(super) fn refresh(&mut self, operation: &Operation<'_>) {
         let volume = self.volumes.of(&self.names, operation).map(|object| object.open.clone());
         let snapshot = self.snapshots.of(&self.names, operation).map(|object| object.open.clone());
-        for call in volume.into_iter().chain(snapshot).flatten() {
+        let group = self.groups.of(&self.names, operation).map(|object| object.open.clone());
+        let own = (volume.is_none() && snapshot.is_none() && group.is_none()).then(|| vec![operation.call.id]);
+        for call in volume.into_iter().chain(snapshot).chain(group).chain(own).flatten() {
             let Some(operation) = self.world.operations.get(call).copied() else { continue };
             let now = self.surroundings(&operation);
             if let Some(known) = self.world.surroundings.get_mut(&call) {
@@ -46,6 +48,20 @@ impl Judge<'_> {
             }
             Request::CreateSnapshot(request) => {
                 around.source = self.volume_source(&request.source_volume_id, operation);
+            }
+            Request::CreateVolumeGroupSnapshot(request) => {
+                around.source = all(request.source_volume_ids.iter().map(|id| self.volume_source(id, operation)));
+            }
+            Request::DeleteVolumeGroupSnapshot(request) => {
+                let restored = request.snapshot_ids.iter().map(|id| self.restored_from(id));
+                around.restored = restored.max().unwrap_or(Existence::Absent);
+            }
+            Request::GetMetadataAllocated(request) => {
+                around.source = self.snapshot_source(&request.snapshot_id, operation);
+            }
+            Request::GetMetadataDelta(request) => {
+                let ids = [&request.base_snapshot_id, &request.target_snapshot_id];
+                around.source = all(ids.into_iter().map(|id| self.snapshot_source(id, operation)));
             }
             Request::DeleteVolume(request) => around.snapshots = self.snapshots_of(&request.volume_id),
             Request::DeleteSnapshot(request) => around.restored = self.restored_from(&request.snapshot_id),
@@ -94,6 +110,14 @@ impl Judge<'_> {
     /// Whether a volume has snapshots, as far as this history made them.
     fn snapshots_of(&self, volume: &str) -> Existence {
         let mut result = Existence::Absent;
+        for object in self.groups.values() {
+            if object.certainly(|state| state.existence == Existence::Absent) {
+                continue;
+            }
+            if object.worlds.states().any(|state| state.lenient || state.sources.contains(volume)) {
+                result = Existence::Unknown;
+            }
+        }
         for object in self.snapshots.values() {
             if object.certainly(|state| state.existence == Existence::Absent) {
                 continue;
@@ -135,6 +159,17 @@ impl Judge<'_> {
         }
         result
     }
+}
+
+/// Several sources together: one that is absent makes all of them so.
+fn all(sources: impl Iterator<Item = Source>) -> Source {
+    let existences: Vec<Existence> = sources.map(|source| source.existence).collect();
+    let existence = match () {
+        () if existences.contains(&Existence::Absent) => Existence::Absent,
+        () if existences.contains(&Existence::Unknown) || existences.is_empty() => Existence::Unknown,
+        () => Existence::Present,
+    };
+    Source { existence, size: 0 }
 }
 
 /// Volumes that certainly are, and certainly are not, there.

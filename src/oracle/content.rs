@@ -52,7 +52,9 @@ pub(super) struct Contents {
     snapshots: HashMap<String, (String, Content)>,
     targets: BTreeMap<(String, String), Target>,
     /// What a source held when a call that copies it began.
-    at_start: HashMap<CallId, Files>,
+    at_start: HashMap<(CallId, String), Files>,
+    /// Snapshots that are members of groups.
+    grouped: BTreeSet<String>,
     /// Snapshots whose source volume was deleted.
     orphaned: BTreeSet<String>,
     /// By volume: the size asked for beyond that of its source.
@@ -70,22 +72,25 @@ pub(super) struct Contents {
 impl Contents {
     /// A call starts.
     pub(super) fn start(&mut self, operation: &Operation<'_>) {
-        let files = match operation.request() {
-            Request::CreateSnapshot(request) => self.files_of(&request.source_volume_id),
+        let sources = match operation.request() {
+            Request::CreateSnapshot(request) => std::slice::from_ref(&request.source_volume_id),
+            Request::CreateVolumeGroupSnapshot(request) => &request.source_volume_ids,
             Request::CreateVolume(request) => match source(request) {
-                Some(SourceType::Volume(volume)) => self.files_of(&volume.volume_id),
-                _ => None,
+                Some(SourceType::Volume(volume)) => std::slice::from_ref(&volume.volume_id),
+                _ => &[],
             },
-            _ => None,
+            _ => &[],
         };
-        if let Some(files) = files {
-            self.at_start.insert(operation.call.id, files);
+        for source in sources {
+            if let Some(files) = self.files_of(source) {
+                self.at_start.insert((operation.call.id, source.clone()), files);
+            }
         }
     }
 
     /// A call was answered OK.
     pub(super) fn succeeded(&mut self, operation: &Operation<'_>, reply: &Reply) {
-        let before = self.at_start.remove(&operation.call.id);
+        let call = operation.call.id;
         match (operation.request(), reply) {
             (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
                 let Some(volume) = &reply.volume else { return };
@@ -94,7 +99,7 @@ impl Contents {
                     None => Content::default(),
                     Some(SourceType::Volume(from)) => {
                         self.larger.insert(volume.volume_id.clone(), asked);
-                        self.cut(&from.volume_id, before, Origin::Clone)
+                        self.cut(&from.volume_id, call, Origin::Clone)
                     }
                     Some(SourceType::Snapshot(from)) => {
                         self.larger.insert(volume.volume_id.clone(), asked);
@@ -108,9 +113,20 @@ impl Contents {
             (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
                 let Some(snapshot) = &reply.snapshot else { return };
                 if !self.snapshots.contains_key(&snapshot.snapshot_id) {
-                    let content = self.cut(&request.source_volume_id, before, Origin::Restore);
+                    let content = self.cut(&request.source_volume_id, call, Origin::Restore);
                     self.snapshots.insert(snapshot.snapshot_id.clone(), (request.source_volume_id.clone(), content));
                 }
+            }
+            (Request::CreateVolumeGroupSnapshot(_), Reply::CreateVolumeGroupSnapshot(reply)) => {
+                for member in reply.group_snapshot.iter().flat_map(|group| &group.snapshots) {
+                    if self.grouped.insert(member.snapshot_id.clone()) {
+                        let content = self.cut(&member.source_volume_id, call, Origin::Restore);
+                        self.snapshots.insert(member.snapshot_id.clone(), (member.source_volume_id.clone(), content));
+                    }
+                }
+            }
+            (Request::DeleteVolumeGroupSnapshot(request), _) => {
+                request.snapshot_ids.iter().for_each(|member| drop(self.snapshots.remove(member)));
             }
             (Request::DeleteVolume(request), _) => {
                 self.volumes.remove(&request.volume_id);
@@ -235,9 +251,11 @@ impl Contents {
         } else if known.later.contains(name) && !name.is_empty() {
             let rule =
                 if known.origin == Origin::Restore { rule!("CTRL-SNAPCREATE-021") } else { rule!("CTRL-CREATE-040") };
-            check(marks, rule, error == "ENOENT", || {
-                ("the copy shows what was written after the cut".into(), "ENOENT".into(), format!("{content:?}"))
-            });
+            for rule in std::iter::once(rule).chain(self.rules_on_groups(&target.volume)) {
+                check(marks, rule, error == "ENOENT", || {
+                    ("the copy shows what was written after the cut".into(), "ENOENT".into(), format!("{content:?}"))
+                });
+            }
         }
     }
 
@@ -255,11 +273,22 @@ impl Contents {
                 if origin == Origin::Restore {
                     rules.push(rule!("CTRL-SNAPCREATE-021"));
                 }
+                rules.extend(self.rules_on_groups(volume));
                 if self.restored_from.get(volume).is_some_and(|snapshot| self.orphaned.contains(snapshot)) {
                     rules.push(rule!("CTRL-DELETE-007"));
                 }
                 rules
             }
+        }
+    }
+
+    /// What a member of a group shows, the others have to show as well.
+    fn rules_on_groups(&self, volume: &str) -> Vec<RuleId> {
+        match self.restored_from.get(volume) {
+            Some(snapshot) if self.grouped.contains(snapshot) => {
+                vec![rule!("GROUP-CREATE-002"), rule!("GROUP-CREATE-003")]
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -298,9 +327,9 @@ impl Contents {
     }
 
     /// The content that a copy has: what the source held all the time while the call ran.
-    fn cut(&self, volume: &str, before: Option<Files>, origin: Origin) -> Content {
+    fn cut(&mut self, volume: &str, call: CallId, origin: Origin) -> Content {
         let now = self.files_of(volume).unwrap_or_default();
-        let before = before.unwrap_or_default();
+        let before = self.at_start.remove(&(call, volume.to_owned())).unwrap_or_default();
         let files = now.into_iter().filter(|(name, content)| before.get(name) == Some(content)).collect();
         Content { files, later: BTreeSet::new(), origin }
     }

@@ -6,9 +6,11 @@ use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
     content::Contents,
+    group::Group,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
     lists::Lists,
+    metadata::Metadata,
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
@@ -40,6 +42,9 @@ pub fn judge(history: &History) -> Judgement {
         names,
         volumes: Objects::new(recorded),
         snapshots: Objects::new(recorded),
+        groups: Objects::new(recorded),
+        told_groups: BTreeMap::new(),
+        metadata: Metadata::default(),
         recorded,
         places: BTreeMap::new(),
         ledger: Ledger::default(),
@@ -77,6 +82,10 @@ pub(super) struct Judge<'h> {
     pub(super) names: Names,
     pub(super) volumes: Objects<Volume>,
     pub(super) snapshots: Objects<Snapshot>,
+    pub(super) groups: Objects<Group>,
+    /// The group that each member was last shown with.
+    pub(super) told_groups: BTreeMap<String, String>,
+    metadata: Metadata,
     /// Which volume was last asked for at a path of a node.
     pub(super) places: BTreeMap<(String, String), Key>,
     pub(super) ledger: Ledger,
@@ -124,6 +133,7 @@ impl<'h> Judge<'h> {
         self.remember_place(&operation);
         self.volumes.start(&self.names, &operation);
         self.snapshots.start(&self.names, &operation);
+        self.groups.start(&self.names, &operation);
         match operation.rpc() {
             Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
             Rpc::ListSnapshots => {
@@ -160,6 +170,8 @@ impl<'h> Judge<'h> {
             self.ledger.enter(marks, &place);
             self.volumes.lose(&self.world, &self.names, &operation);
             self.snapshots.lose(&self.world, &self.names, &operation);
+            self.groups.lose(&self.world, &self.names, &operation);
+            self.lose_member(&operation);
             return;
         };
         let mut marks = match answer {
@@ -180,6 +192,9 @@ impl<'h> Judge<'h> {
         self.ledger.enter(self.snapshots.told(&self.names, &operation, answer), &place);
         let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
         self.enter(settled, &place);
+        self.finish_groups(&operation, answer, &place);
+        let marks = self.metadata.marks(&self.world, &operation, answer);
+        self.ledger.enter(marks, &place);
         self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {
             self.topologies(reply);
@@ -188,7 +203,7 @@ impl<'h> Judge<'h> {
         }
     }
 
-    fn enter(&mut self, settled: Option<Settled>, place: &Place) {
+    pub(super) fn enter(&mut self, settled: Option<Settled>, place: &Place) {
         match settled {
             Some(Settled::Explained(marks)) => self.ledger.enter(marks, place),
             Some(Settled::Impossible(strike, others)) => self.ledger.convict(strike, others, place),
@@ -294,6 +309,7 @@ impl<'h> Judge<'h> {
     fn forget(&mut self) {
         self.volumes.forget();
         self.snapshots.forget();
+        self.groups.forget();
         self.places.clear();
         self.lists.forget();
     }
@@ -302,6 +318,7 @@ impl<'h> Judge<'h> {
     fn ended(&mut self, instance: &str) {
         self.volumes.end(&self.world, instance);
         self.snapshots.end(&self.world, instance);
+        self.groups.end(&self.world, instance);
     }
 
     fn close(mut self, history: &History) -> Judgement {
@@ -323,6 +340,7 @@ impl<'h> Judge<'h> {
         let id = operation.call.id;
         let volume = self.volumes.of(&self.names, operation).map(|object| object.evidence(id));
         let calls = volume.or_else(|| Some(self.snapshots.of(&self.names, operation)?.evidence(id)));
+        let calls = calls.or_else(|| Some(self.groups.of(&self.names, operation)?.evidence(id)));
         let calls = calls.unwrap_or_else(|| vec![id]);
         Place { calls, scenario: operation.call.scenario.clone() }
     }

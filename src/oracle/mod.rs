@@ -14,6 +14,7 @@ mod configurations;
 #[cfg(test)]
 mod configurations_tests;
 mod content;
+mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
@@ -22,6 +23,7 @@ mod knowledge;
 mod ledger;
 mod listed;
 mod lists;
+mod metadata;
 mod names;
 mod objects;
 mod observed;

@@ -34,6 +34,7 @@ impl fmt::Display for Key {
 pub(super) struct Names {
     volumes: HashMap<String, Vec<(usize, String)>>,
     snapshots: HashMap<String, Vec<(usize, String)>>,
+    groups: HashMap<String, Vec<(usize, String)>>,
 }
 
 impl Names {
@@ -51,6 +52,11 @@ impl Names {
                 (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
                     if let Some(snapshot) = &reply.snapshot {
                         note(&mut names.snapshots, &snapshot.snapshot_id, operation.ended, &request.name);
+                    }
+                }
+                (Request::CreateVolumeGroupSnapshot(request), Reply::CreateVolumeGroupSnapshot(reply)) => {
+                    if let Some(group) = &reply.group_snapshot {
+                        note(&mut names.groups, &group.group_snapshot_id, operation.ended, &request.name);
                     }
                 }
                 _ => {}
@@ -100,6 +106,18 @@ impl Names {
             _ => return None,
         };
         Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.volume(id, operation.started) })
+    }
+
+    /// The group snapshot that a call is about.
+    pub(super) fn group_of(&self, operation: &Operation<'_>) -> Option<Key> {
+        let id = match operation.request() {
+            Request::CreateVolumeGroupSnapshot(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
+            Request::CreateVolumeGroupSnapshot(r) => return Some(Key::Name(r.name.clone())),
+            Request::DeleteVolumeGroupSnapshot(r) => &r.group_snapshot_id,
+            Request::GetVolumeGroupSnapshot(r) => &r.group_snapshot_id,
+            _ => return None,
+        };
+        Some(if id.is_empty() { Key::Call(operation.call.id) } else { find(&self.groups, id, operation.started) })
     }
 
     /// The snapshot that a call is about.

@@ -95,7 +95,8 @@ impl<'h> Operation<'h> {
             Request::ValidateVolumeCapabilities(_)
             | Request::ControllerGetVolume(_)
             | Request::NodeGetVolumeStats(_)
-            | Request::GetSnapshot(_) => Reach::Reads,
+            | Request::GetSnapshot(_)
+            | Request::GetVolumeGroupSnapshot(_) => Reach::Reads,
             _ => Reach::All,
         }
     }

@@ -26,6 +26,13 @@ async fn advertised(world: &mut World) -> Vec<String> {
             names.push(format!("Controller.{}", rpc.r#type().as_str_name()));
         }
     }
+    let groups = v1::GroupControllerGetCapabilitiesRequest {};
+    if let Ok(answer) = world.groups.group_controller_get_capabilities(groups).await {
+        for capability in answer.into_inner().capabilities {
+            let Some(v1::group_controller_service_capability::Type::Rpc(rpc)) = capability.r#type else { continue };
+            names.push(format!("GroupController.{}", rpc.r#type().as_str_name()));
+        }
+    }
     let node = world.node.node_get_capabilities(v1::NodeGetCapabilitiesRequest {}).await.unwrap();
     for capability in node.into_inner().capabilities {
         let Some(v1::node_service_capability::Type::Rpc(rpc)) = capability.r#type else { continue };
@@ -58,6 +65,12 @@ async fn unimplemented(world: &mut World) -> Vec<(&'static str, bool)> {
     call!(controller, controller_expand_volume, ControllerExpandVolumeRequest);
     call!(controller, controller_get_volume, ControllerGetVolumeRequest);
     call!(controller, controller_modify_volume, ControllerModifyVolumeRequest);
+    call!(groups, group_controller_get_capabilities, GroupControllerGetCapabilitiesRequest);
+    call!(groups, create_volume_group_snapshot, CreateVolumeGroupSnapshotRequest);
+    call!(groups, delete_volume_group_snapshot, DeleteVolumeGroupSnapshotRequest);
+    call!(groups, get_volume_group_snapshot, GetVolumeGroupSnapshotRequest);
+    call!(metadata, get_metadata_allocated, GetMetadataAllocatedRequest);
+    call!(metadata, get_metadata_delta, GetMetadataDeltaRequest);
     call!(node, node_stage_volume, NodeStageVolumeRequest);
     call!(node, node_unstage_volume, NodeUnstageVolumeRequest);
     call!(node, node_publish_volume, NodePublishVolumeRequest);
@@ -83,6 +96,11 @@ fn needs(method: &str) -> &'static [&'static str] {
         "controller_expand_volume" => &["Controller.EXPAND_VOLUME"],
         "controller_get_volume" => &["Controller.GET_VOLUME"],
         "controller_modify_volume" => &["Controller.MODIFY_VOLUME"],
+        "group_controller_get_capabilities" => &["Plugin.GROUP_CONTROLLER_SERVICE"],
+        "create_volume_group_snapshot" | "delete_volume_group_snapshot" | "get_volume_group_snapshot" => {
+            &["GroupController.CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT"]
+        }
+        "get_metadata_allocated" | "get_metadata_delta" => &["Plugin.SNAPSHOT_METADATA_SERVICE"],
         "node_stage_volume" | "node_unstage_volume" => &["Node.STAGE_UNSTAGE_VOLUME"],
         "node_get_volume_stats" => &["Node.GET_VOLUME_STATS", "Node.VOLUME_CONDITION"],
         "node_expand_volume" => &["Node.EXPAND_VOLUME"],

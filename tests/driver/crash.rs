@@ -15,9 +15,9 @@ use std::{
 use csi_certify::{
     csi::v1::{self, volume_content_source},
     driver::{
-        Configuration, SnapshotId,
-        content::{Content, Plan},
-        record::{AccessTypes, Attachment, Snapshot, Volume},
+        Configuration, GroupSnapshotId, SnapshotId,
+        content::{Content, Cut, Plan, Ranges},
+        record::{AccessTypes, Attachment, GroupSnapshot, Snapshot, Volume},
         store::{Change, Store, StoreError},
         topology::Topology,
     },
@@ -26,13 +26,21 @@ use csi_certify::{
 
 use crate::world::{Ground, MIB, Mode, World, create_volume, mount, strings};
 
-/// How many operations are left before the crash.
+/// How many operations are left before the crash, or before the one that fails.
 #[derive(Clone)]
-struct Countdown(Arc<AtomicI64>);
+struct Countdown(Arc<AtomicI64>, Afterwards);
+
+/// What becomes of the operations after the first that failed.
+#[derive(Clone, Copy, PartialEq)]
+enum Afterwards {
+    Dead,
+    Well,
+}
 
 impl Countdown {
     fn is_over(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::SeqCst) <= 0
+        let left = self.0.fetch_sub(1, Ordering::SeqCst);
+        left == 0 || (left < 0 && self.1 == Afterwards::Dead)
     }
 
     fn store(&self) -> Result<(), StoreError> {
@@ -75,6 +83,21 @@ impl Store for MortalStore {
     fn snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
         self.1.store()?;
         self.0.snapshots_after(after, limit)
+    }
+
+    fn group_snapshot(&self, id: &GroupSnapshotId) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.1.store()?;
+        self.0.group_snapshot(id)
+    }
+
+    fn group_snapshot_named(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.1.store()?;
+        self.0.group_snapshot_named(name)
+    }
+
+    fn group_snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<GroupSnapshot>, StoreError> {
+        self.1.store()?;
+        self.0.group_snapshots_after(after, limit)
     }
 
     fn attachments_of(&self, volume: &VolumeId) -> Result<Vec<Attachment>, StoreError> {
@@ -121,8 +144,19 @@ impl Content for MortalContent {
         self.around(|| self.0.create(volume, plan))
     }
 
-    fn cut(&self, snapshot: &SnapshotId, source: &VolumeId) -> io::Result<()> {
-        self.around(|| self.0.cut(snapshot, source))
+    fn cut(&self, cuts: &[Cut]) -> io::Result<()> {
+        // One after the other, so that a crash finds some of the members of a group cut.
+        cuts.iter().try_for_each(|cut| self.around(|| self.0.cut(std::slice::from_ref(cut))))
+    }
+
+    fn allocated(&self, snapshot: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        self.1.content()?;
+        self.0.allocated(snapshot, start)
+    }
+
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        self.1.content()?;
+        self.0.changed(base, target, start)
     }
 
     fn grow(&self, volume: &VolumeId, capacity: u64) -> io::Result<()> {
@@ -160,7 +194,7 @@ impl Content for MortalContent {
 
 /// A driver on this ground that stops working after some operations.
 fn mortal(ground: &Ground, operations: i64) -> World {
-    let countdown = Countdown(Arc::new(AtomicI64::new(i64::MAX)));
+    let countdown = Countdown(Arc::new(AtomicI64::new(i64::MAX)), Afterwards::Dead);
     let mortal = Ground {
         store: Arc::new(MortalStore(ground.store.clone(), countdown.clone())),
         content: Arc::new(MortalContent(ground.content.clone(), countdown.clone())),
@@ -225,7 +259,7 @@ async fn crash_everywhere(
 fn ground_healed(ground: &Ground) -> World {
     // Recovery over a world without records changes nothing; then the real parts take over.
     let untouched = Ground { content: Arc::new(Unswept(ground.content.clone())), ..ground.clone() };
-    let untouched = Ground { store: Arc::new(Unread(ground.store.clone(), AtomicI64::new(2))), ..untouched };
+    let untouched = Ground { store: Arc::new(Unread(ground.store.clone(), AtomicI64::new(3))), ..untouched };
     let world = World::on(untouched, Configuration::default());
     world.driver.recover().unwrap();
     world
@@ -241,6 +275,18 @@ impl Store for Unread {
 
     fn snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
         if self.1.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(vec![]) } else { self.0.snapshots_after(after, limit) }
+    }
+
+    fn group_snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<GroupSnapshot>, StoreError> {
+        if self.1.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(vec![]) } else { self.0.group_snapshots_after(after, limit) }
+    }
+
+    fn group_snapshot(&self, id: &GroupSnapshotId) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.0.group_snapshot(id)
+    }
+
+    fn group_snapshot_named(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.0.group_snapshot_named(name)
     }
 
     fn volume(&self, id: &VolumeId) -> Result<Option<Volume>, StoreError> {
@@ -292,8 +338,16 @@ impl Content for Unswept {
         self.0.create(volume, plan)
     }
 
-    fn cut(&self, snapshot: &SnapshotId, source: &VolumeId) -> io::Result<()> {
-        self.0.cut(snapshot, source)
+    fn cut(&self, cuts: &[Cut]) -> io::Result<()> {
+        self.0.cut(cuts)
+    }
+
+    fn allocated(&self, snapshot: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        self.0.allocated(snapshot, start)
+    }
+
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        self.0.changed(base, target, start)
     }
 
     fn grow(&self, volume: &VolumeId, capacity: u64) -> io::Result<()> {
@@ -396,6 +450,68 @@ async fn deleting_a_snapshot() {
         })
     };
     crash_everywhere("delete snapshot", prepare, request, (1, 0, 0), MIB).await;
+}
+
+#[tokio::test]
+async fn cutting_a_group_snapshot() {
+    let prepare: for<'a> fn(&'a mut World) -> Outcome<'a> = |world| {
+        Box::pin(async {
+            let (first, second) = (world.create("a").await.volume_id, world.create("b").await.volume_id);
+            Some(format!("{first} {second}"))
+        })
+    };
+    let request: for<'a> fn(&'a mut World, &'a str) -> Outcome<'a> = |world, volumes| {
+        Box::pin(async move {
+            let volumes: Vec<&str> = volumes.split(' ').collect();
+            world.group("g", &volumes).await.ok().map(|group| format!("{group:?}"))
+        })
+    };
+    crash_everywhere("group snapshot", prepare, request, (2, 2, 0), 4 * MIB).await;
+}
+
+#[tokio::test]
+async fn a_group_of_which_one_member_cannot_be_cut_leaves_nothing_behind() {
+    for good in 0..4 {
+        let ground = Ground::over_a_database();
+        let countdown = Countdown(Arc::new(AtomicI64::new(i64::MAX)), Afterwards::Well);
+        let content = Arc::new(MortalContent(ground.content.clone(), countdown.clone()));
+        let mut world = World::on(Ground { content, ..ground.clone() }, Configuration::default());
+        world.driver.recover().unwrap();
+        let (first, second) = (world.create("a").await.volume_id, world.create("b").await.volume_id);
+        countdown.0.store(good, Ordering::SeqCst);
+        assert!(world.group("g", &[&first, &second]).await.is_err(), "{good}");
+        assert_eq!(ground.contents(), (2, 0, 0), "{good}");
+        let list = world.controller.list_snapshots(v1::ListSnapshotsRequest::default()).await.unwrap();
+        assert_eq!(list.into_inner().entries, [], "{good}");
+        assert_eq!(world.available().await, (10 << 40) - 2 * MIB, "{good}");
+        // The name is free for other volumes.
+        world.group("g", &[&first]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn deleting_a_group_snapshot() {
+    let prepare: for<'a> fn(&'a mut World) -> Outcome<'a> = |world| {
+        Box::pin(async {
+            let (first, second) = (world.create("a").await.volume_id, world.create("b").await.volume_id);
+            let group = world.group("g", &[&first, &second]).await.unwrap();
+            let members: Vec<String> = group.snapshots.into_iter().map(|member| member.snapshot_id).collect();
+            Some(format!("{} {}", group.group_snapshot_id, members.join(" ")))
+        })
+    };
+    let request: for<'a> fn(&'a mut World, &'a str) -> Outcome<'a> = |world, ids| {
+        Box::pin(async move {
+            let mut ids = ids.split(' ').map(str::to_owned);
+            let group_snapshot_id = ids.next().unwrap();
+            let delete = v1::DeleteVolumeGroupSnapshotRequest {
+                group_snapshot_id,
+                snapshot_ids: ids.collect(),
+                ..Default::default()
+            };
+            world.groups.delete_volume_group_snapshot(delete).await.ok().map(|_| String::new())
+        })
+    };
+    crash_everywhere("delete group snapshot", prepare, request, (2, 0, 0), 2 * MIB).await;
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@
 mod attachments;
 mod capabilities;
 mod crash;
+mod groups;
 mod identity;
 mod kill;
 #[cfg(target_os = "linux")]
 mod kill_mounted;
+mod metadata;
 mod node;
 mod paging;
 mod process;

@@ -52,7 +52,9 @@ async fn a_driver_keeps_its_volumes_over_restarts_and_leaves_only_its_socket() {
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..2 {
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(run_until(arguments(&socket, &state), pods.clone(), shutdown.clone()));
+        let without = vec!["Plugin.GROUP_CONTROLLER_SERVICE".parse().unwrap()];
+        let alone = DriverArguments { without, ..arguments(&socket, &state) };
+        let served = tokio::spawn(run_until(alone, pods.clone(), shutdown.clone()));
         let channel = connect(&socket).await;
         let mut controller = ControllerClient::new(channel.clone());
         let volume = controller.create_volume(create_volume("a")).await.unwrap().into_inner().volume.unwrap();

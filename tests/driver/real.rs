@@ -2,12 +2,16 @@
 
 use std::{
     fs,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, atomic::AtomicBool},
 };
 
-use csi_certify::csi::v1::{self, controller_client::ControllerClient, node_client::NodeClient, volume_content_source};
+use csi_certify::csi::v1::{
+    self, controller_client::ControllerClient, group_controller_client::GroupControllerClient, node_client::NodeClient,
+    volume_content_source,
+};
 use tokio::process::Child;
 use tonic::{Code, transport::Channel};
 
@@ -21,6 +25,7 @@ struct Host {
     directory: tempfile::TempDir,
     driver: Child,
     controller: ControllerClient<Channel>,
+    groups: GroupControllerClient<Channel>,
     node: NodeClient<Channel>,
 }
 
@@ -33,7 +38,8 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         let (driver, channel) = run(directory.path()).await;
         let node = NodeClient::new(channel.clone());
-        Some(Self { directory, driver, controller: ControllerClient::new(channel), node })
+        let groups = GroupControllerClient::new(channel.clone());
+        Some(Self { directory, driver, controller: ControllerClient::new(channel), groups, node })
     }
 
     async fn restart(&mut self) {
@@ -240,4 +246,134 @@ async fn mount_flags_and_group_are_kept_and_a_changed_tier_leaves_published_targ
 fn size(device: &Path) -> u64 {
     use std::io::{Seek as _, SeekFrom};
     fs::File::open(device).unwrap().seek(SeekFrom::End(0)).unwrap()
+}
+
+/// A counter in each of two places; the first is always written before the second.
+fn count_until(stop: &std::sync::atomic::AtomicBool, first: &Path, second: &Path, write: impl Fn(&Path, u64)) {
+    for count in 1_u64.. {
+        if stop.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        write(first, count);
+        write(second, count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_clones_and_groups_of_volumes_that_are_written_to_show_one_moment() {
+    let Some(mut host) = Host::start().await else { return };
+    let capability = mount(Mode::SingleNodeWriter);
+    let volumes = [host.create(create_volume("a")).await, host.create(create_volume("b")).await];
+    let targets = [
+        host.publish(&volumes[0], "a", capability.clone(), false).await,
+        host.publish(&volumes[1], "b", capability, false).await,
+    ];
+    let places = [targets[0].join("first"), targets[0].join("second"), targets[1].join("third")];
+    let write = |path: &Path, count: u64| fs::write(path, format!("{count:08}")).unwrap();
+    places.iter().for_each(|path| write(path, 0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (stop, places) = (stop.clone(), places.clone());
+        std::thread::spawn(move || {
+            // The third follows the second, which follows the first.
+            count_until(&stop, &places[0], &places[1], |path, count| {
+                // A file that is cut short first would be seen empty: one write has to do.
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.write_all_at(format!("{count:08}").as_bytes(), 0).unwrap();
+                if path == places[1] {
+                    let third = fs::File::options().write(true).open(&places[2]).unwrap();
+                    third.write_all_at(format!("{count:08}").as_bytes(), 0).unwrap();
+                }
+            });
+        })
+    };
+    let content = host.path("state/content");
+    let counter = |path: PathBuf| -> u64 { fs::read_to_string(path).unwrap().parse().unwrap() };
+    let follows = |first: u64, second: u64| first == second || first == second + 1;
+    for round in 0..15 {
+        let cut = v1::CreateSnapshotRequest {
+            source_volume_id: volumes[0].clone(),
+            name: format!("snapshot {round}"),
+            ..Default::default()
+        };
+        let snapshot = host.controller.create_snapshot(cut).await.unwrap().into_inner().snapshot.unwrap().snapshot_id;
+        let of = volume_content_source::VolumeSource { volume_id: volumes[0].clone() };
+        let source = v1::VolumeContentSource { r#type: Some(volume_content_source::Type::Volume(of)) };
+        let clone =
+            v1::CreateVolumeRequest { volume_content_source: Some(source), ..create_volume(&format!("clone {round}")) };
+        let clone = host.create(clone).await;
+        for copy in [content.join("snapshots").join(snapshot), content.join("volumes").join(clone)] {
+            let (first, second) = (counter(copy.join("fs/first")), counter(copy.join("fs/second")));
+            assert!(follows(first, second), "{first} and {second} in {}", copy.display());
+        }
+        let cut = v1::CreateVolumeGroupSnapshotRequest {
+            name: format!("group {round}"),
+            source_volume_ids: volumes.to_vec(),
+            ..Default::default()
+        };
+        let group = host.groups.create_volume_group_snapshot(cut).await.unwrap().into_inner().group_snapshot.unwrap();
+        let member = |volume: &str| {
+            let member = group.snapshots.iter().find(|member| member.source_volume_id == volume).unwrap();
+            content.join("snapshots").join(&member.snapshot_id).join("fs")
+        };
+        let second = counter(member(&volumes[0]).join("second"));
+        let third = counter(member(&volumes[1]).join("third"));
+        assert!(follows(second, third), "{second} and {third}");
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    writer.join().unwrap();
+    assert!(counter(places[0].clone()) > 0, "nothing was written");
+    for (volume, name) in volumes.iter().zip(["a", "b"]) {
+        host.unpublish(volume, name).await;
+        host.unstage(volume).await;
+    }
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_a_block_device_that_is_written_to_keeps_the_order_of_synced_writes() {
+    let Some(mut host) = Host::start().await else { return };
+    let volume = host.create(create_volume("a")).await;
+    let device = host.publish(&volume, "device", block(Mode::SingleNodeWriter), false).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            let device = fs::File::options().write(true).open(device).unwrap();
+            for count in 1_u64.. {
+                if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    return count;
+                }
+                // Each is on the device before the next begins; a moment between rounds lets a copy be taken.
+                for offset in [0, 1 << 19] {
+                    device.write_all_at(&count.to_le_bytes(), offset).unwrap();
+                    device.sync_data().unwrap();
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            0
+        })
+    };
+    for round in 0..10 {
+        let cut = v1::CreateSnapshotRequest {
+            source_volume_id: volume.clone(),
+            name: format!("snapshot {round}"),
+            ..Default::default()
+        };
+        let snapshot = host.controller.create_snapshot(cut).await.unwrap().into_inner().snapshot.unwrap();
+        let file =
+            fs::File::open(host.path("state/content/snapshots").join(snapshot.snapshot_id).join("block")).unwrap();
+        let counter = |offset| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, offset).unwrap();
+            u64::from_le_bytes(bytes)
+        };
+        let (first, second) = (counter(0), counter(1 << 19));
+        assert!(first == second || first == second + 1, "{first} and {second}");
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(writer.join().unwrap() > 1, "nothing was written");
+    host.unpublish(&volume, "device").await;
+    host.unstage(&volume).await;
+    host.end().await;
 }

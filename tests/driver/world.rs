@@ -8,11 +8,14 @@ use std::{
 use csi_certify::{
     csi::v1::{
         self, controller_client::ControllerClient, controller_server::ControllerServer,
+        group_controller_client::GroupControllerClient, group_controller_server::GroupControllerServer,
         identity_client::IdentityClient, identity_server::IdentityServer, node_client::NodeClient,
-        node_server::NodeServer, volume_capability,
+        node_server::NodeServer, snapshot_metadata_client::SnapshotMetadataClient,
+        snapshot_metadata_server::SnapshotMetadataServer, volume_capability,
     },
     driver::{
-        Configuration, ControllerService, Driver, IdentityService, NodeService, Parts,
+        Configuration, ControllerService, Driver, GroupControllerService, IdentityService, NodeService, Parts,
+        SnapshotMetadataService,
         clock::SystemClock,
         content::{Content, ContentDirectory, Durability},
         identifier::OrderedIdentifiers,
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) identity: IdentityClient<IdentityServer<IdentityService>>,
     pub(crate) controller: ControllerClient<ControllerServer<ControllerService>>,
     pub(crate) node: NodeClient<NodeServer<NodeService>>,
+    pub(crate) groups: GroupControllerClient<GroupControllerServer<GroupControllerService>>,
+    pub(crate) metadata: SnapshotMetadataClient<SnapshotMetadataServer<SnapshotMetadataService>>,
     pub(crate) ground: Ground,
     pub(crate) driver: Driver,
 }
@@ -105,6 +110,8 @@ impl World {
             identity: IdentityClient::new(driver.identity()),
             controller: ControllerClient::new(driver.controller()),
             node: NodeClient::new(driver.node()),
+            groups: GroupControllerClient::new(driver.group_controller()),
+            metadata: SnapshotMetadataClient::new(driver.snapshot_metadata()),
             ground,
             driver,
         }
@@ -129,6 +136,14 @@ impl World {
         let request =
             v1::CreateSnapshotRequest { source_volume_id: volume.into(), name: name.into(), ..Default::default() };
         self.controller.create_snapshot(request).await.map(|answer| answer.into_inner().snapshot.unwrap())
+    }
+
+    pub(crate) async fn group(&mut self, name: &str, volumes: &[&str]) -> Result<v1::VolumeGroupSnapshot, Status> {
+        let source_volume_ids = volumes.iter().map(|&volume| volume.to_owned()).collect();
+        let request =
+            v1::CreateVolumeGroupSnapshotRequest { name: name.into(), source_volume_ids, ..Default::default() };
+        let answer = self.groups.create_volume_group_snapshot(request).await?;
+        Ok(answer.into_inner().group_snapshot.unwrap())
     }
 
     pub(crate) async fn delete(&mut self, volume: &str) -> Result<(), Status> {

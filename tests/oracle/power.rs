@@ -56,6 +56,7 @@ fn broken(events: &[Event]) -> BTreeSet<RuleId> {
 /// Outcomes that could stand in place of an honest one.
 fn wrong_outcomes(
     reply_of: &BTreeMap<&'static str, Reply>,
+    earlier: Option<&Reply>,
     rpc: &'static str,
     outcome: &Outcome,
     in_depth: bool,
@@ -66,6 +67,8 @@ fn wrong_outcomes(
         Outcome::Reply { reply, .. } if in_depth => {
             wrong.extend(wrong_replies(reply).into_iter().map(|reply| Outcome::Reply { reply, leaked: vec![] }));
             wrong.push(Outcome::Reply { reply: reply.clone(), leaked: vec!["token".into()] });
+            // What another request was told.
+            wrong.extend(earlier.map(|earlier| Outcome::Reply { reply: earlier.clone(), leaked: vec![] }));
             wrong.push(Outcome::Garbage { what: "nonsense".into() });
         }
         Outcome::Reply { .. } => {}
@@ -88,12 +91,23 @@ fn wrong_outcomes(
 /// The reply with one field, at any depth, cleared or set to something that it must not be.
 fn wrong_replies(reply: &Reply) -> Vec<Reply> {
     let rpc = reply.rpc();
-    let [message] = &*reply.to_dynamic() else { return Vec::new() };
-    variants(message, 0)
-        .into_iter()
-        .filter_map(|message| Reply::decode(rpc, &[prost::Message::encode_to_vec(&message)]).ok())
-        .filter(|wrong| wrong != reply)
-        .collect()
+    // A stream with one of its messages changed; one of a single message is sent twice.
+    let mut honest = reply.to_dynamic();
+    let is_stream = matches!(reply, Reply::GetMetadataAllocated(_) | Reply::GetMetadataDelta(_));
+    if let ([only], true) = (&*honest, is_stream) {
+        let twin = only.clone();
+        honest.push(twin);
+    }
+    let encoded: Vec<Vec<u8>> = honest.iter().map(prost::Message::encode_to_vec).collect();
+    let changed = honest.iter().enumerate().flat_map(|(at, message)| {
+        variants(message, 0).into_iter().map(move |changed| (at, prost::Message::encode_to_vec(&changed)))
+    });
+    let wrong = changed.filter_map(|(at, message)| {
+        let mut messages = encoded.clone();
+        messages[at] = message;
+        Reply::decode(rpc, &messages).ok()
+    });
+    wrong.filter(|wrong| wrong != reply).collect()
 }
 
 fn variants(message: &DynamicMessage, depth: usize) -> Vec<DynamicMessage> {
@@ -110,6 +124,10 @@ fn variants(message: &DynamicMessage, depth: usize) -> Vec<DynamicMessage> {
         let mut cleared = message.clone();
         cleared.clear_field(&field);
         match (field.kind(), message.get_field(&field).into_owned()) {
+            // Where nothing was told, something without content.
+            (Kind::Message(of), Value::List(items)) if items.is_empty() => {
+                with(Value::List(vec![Value::Message(DynamicMessage::new(of.clone())); 2]));
+            }
             (_, Value::List(items)) => {
                 with(Value::List(items.iter().skip(1).cloned().collect()));
                 with(Value::List(items.iter().chain(items.first()).cloned().collect()));
@@ -184,6 +202,7 @@ fn changed<'a>(
             }
         }
         let mut seen: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+        let mut earlier: BTreeMap<&str, &Reply> = BTreeMap::new();
         for at in 0..events.len() {
             let EventKind::Return { call, outcome } = &events[at].kind else { continue };
             let code = match outcome {
@@ -201,12 +220,18 @@ fn changed<'a>(
             }
             let looked = looked_into.entry(rpcs[call]).or_default();
             *looked += usize::from(code == 0);
-            let depth = if rpcs[call].starts_with("List") { 10 * IN_DEPTH } else { IN_DEPTH };
-            for wrong in wrong_outcomes(reply_of, rpcs[call], outcome, *looked <= depth) {
+            let is_deep = rpcs[call].starts_with("List") || rpcs[call].contains("GroupSnapshot");
+            let depth = if is_deep { 10 * IN_DEPTH } else { IN_DEPTH };
+            for wrong in
+                wrong_outcomes(reply_of, earlier.get(rpcs[call]).copied(), rpcs[call], outcome, *looked <= depth)
+            {
                 let mut changed = events.clone();
                 changed[at].kind = EventKind::Return { call: *call, outcome: wrong };
                 failed.extend(broken(&changed));
                 changes += 1;
+            }
+            if let Outcome::Reply { reply, .. } = outcome {
+                earlier.insert(rpcs[call], reply);
             }
         }
     }

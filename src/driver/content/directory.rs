@@ -11,7 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Content, Plan, copy::Copy};
+use super::{
+    Content, Cut, Plan, Ranges,
+    copy::Copy,
+    moment::{Part, copy_at_one_moment, copy_what_nobody_changes},
+    ranges,
+};
 use crate::{
     driver::{
         SnapshotId,
@@ -83,31 +88,57 @@ impl ContentDirectory {
     }
 
     fn fill(&self, place: &Path, plan: &Plan) -> io::Result<()> {
-        let source = plan.source.as_ref().map(|source| match source {
-            Source::Volume(volume) => self.volume(volume),
-            Source::Snapshot(snapshot) => self.snapshot(snapshot),
-        });
-        if plan.access.mount {
-            let directory = place.join(DIRECTORY);
-            match &source {
-                Some(source) => self.copy().tree(&source.join(DIRECTORY), &directory)?,
-                None => {
+        let (directory, file) = (place.join(DIRECTORY), place.join(BLOCK_FILE));
+        match &plan.source {
+            Some(source) => {
+                let source = match source {
+                    Source::Volume(volume) => self.volume(volume),
+                    Source::Snapshot(snapshot) => self.snapshot(snapshot),
+                };
+                let mut parts = Vec::new();
+                if plan.access.mount {
+                    parts.push(Part::Directory { from: source.join(DIRECTORY), to: directory });
+                }
+                if plan.access.block {
+                    parts.push(Part::BlockFile { from: source.join(BLOCK_FILE), to: file.clone() });
+                }
+                match &plan.source {
+                    // Nobody writes to a snapshot, so several volumes can be made from it side by side.
+                    Some(Source::Snapshot(_)) => copy_what_nobody_changes(parts, || self.copy())?,
+                    _ => copy_at_one_moment(parts, || self.copy())?,
+                }
+            }
+            None => {
+                if plan.access.mount {
                     DirBuilder::new().create(&directory)?;
                     // Not through the builder, whose mode the umask would narrow.
                     fs::set_permissions(&directory, Permissions::from_mode(plan.directory_mode))?;
                     self.sync(&directory)?;
                 }
+                if plan.access.block {
+                    drop(File::create_new(&file)?);
+                }
             }
         }
-        if plan.access.block {
-            let file = place.join(BLOCK_FILE);
-            match &source {
-                Some(source) => self.copy().file(&source.join(BLOCK_FILE), &file)?,
-                None => drop(File::create_new(&file)?),
-            }
-            self.lengthen(&file, plan.capacity)?;
+        if plan.access.block { self.lengthen(&file, plan.capacity) } else { Ok(()) }
+    }
+
+    /// What is copied when the volume is cut.
+    fn parts(&self, volume: &VolumeId, unfinished: &Path) -> Vec<Part> {
+        let source = self.volume(volume);
+        let (directory, file) = (source.join(DIRECTORY), source.join(BLOCK_FILE));
+        let mut parts = Vec::new();
+        if directory.exists() {
+            parts.push(Part::Directory { from: directory, to: unfinished.join(DIRECTORY) });
         }
-        Ok(())
+        if file.exists() {
+            parts.push(Part::BlockFile { from: file, to: unfinished.join(BLOCK_FILE) });
+        }
+        parts
+    }
+
+    fn block_file(&self, snapshot: &SnapshotId) -> io::Result<File> {
+        File::open(self.snapshot(snapshot).join(BLOCK_FILE))
     }
 
     fn lengthen(&self, path: &Path, capacity: u64) -> io::Result<()> {
@@ -149,20 +180,23 @@ impl Content for ContentDirectory {
         self.finish(&unfinished, &place)
     }
 
-    fn cut(&self, snapshot: &SnapshotId, source: &VolumeId) -> io::Result<()> {
-        let place = self.snapshot(snapshot);
-        if place.exists() {
-            return Ok(());
+    fn cut(&self, cuts: &[Cut]) -> io::Result<()> {
+        let (mut parts, mut places) = (Vec::new(), Vec::new());
+        for Cut { snapshot, source } in cuts {
+            let unfinished = self.unfinished(snapshot.as_str())?;
+            parts.extend(self.parts(source, &unfinished));
+            places.push((unfinished, self.snapshot(snapshot)));
         }
-        let unfinished = self.unfinished(snapshot.as_str())?;
-        let source = self.volume(source);
-        if source.join(DIRECTORY).exists() {
-            self.copy().tree(&source.join(DIRECTORY), &unfinished.join(DIRECTORY))?;
-        }
-        if source.join(BLOCK_FILE).exists() {
-            self.copy().file(&source.join(BLOCK_FILE), &unfinished.join(BLOCK_FILE))?;
-        }
-        self.finish(&unfinished, &place)
+        copy_at_one_moment(parts, || self.copy())?;
+        places.iter().try_for_each(|(unfinished, place)| self.finish(unfinished, place))
+    }
+
+    fn allocated(&self, snapshot: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        ranges::allocated(self.block_file(snapshot)?, start)
+    }
+
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, start: u64) -> io::Result<Ranges> {
+        ranges::changed(self.block_file(base)?, self.block_file(target)?, start)
     }
 
     fn grow(&self, volume: &VolumeId, capacity: u64) -> io::Result<()> {
@@ -278,7 +312,7 @@ mod tests {
         let file = root.path().join("volumes/v/fs/file");
         fs::write(&file, "before").unwrap();
         let snapshot: SnapshotId = "s".parse().unwrap();
-        content.cut(&snapshot, &id("v")).unwrap();
+        content.cut(&[Cut { snapshot: snapshot.clone(), source: id("v") }]).unwrap();
         fs::write(&file, "after").unwrap();
         content.create(&id("w"), &plan(Some(Source::Snapshot(snapshot)))).unwrap();
         content.remove_volume(&id("v")).unwrap();

@@ -2,7 +2,10 @@
 
 mod copy;
 mod directory;
+mod moment;
 mod plan;
+mod ranges;
 
 pub use directory::{ContentDirectory, Durability};
-pub use plan::{Content, Plan};
+pub use plan::{Content, Cut, Plan};
+pub use ranges::Ranges;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io};
 
+use super::Ranges;
 use crate::{
     driver::{
         SnapshotId,
@@ -23,13 +24,29 @@ pub struct Plan {
     pub source: Option<Source>,
 }
 
+/// A snapshot to be cut.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cut {
+    /// The new snapshot.
+    pub snapshot: SnapshotId,
+    /// The volume that it shows.
+    pub source: VolumeId,
+}
+
 /// The content of volumes and snapshots. Every method may block; each may be cut off at any point and called again.
 pub trait Content: Send + Sync + 'static {
     /// Makes the content of a volume, complete and durable before it returns.
     fn create(&self, volume: &VolumeId, plan: &Plan) -> io::Result<()>;
 
-    /// Copies the content of a volume as it is now, complete and durable before it returns.
-    fn cut(&self, snapshot: &SnapshotId, source: &VolumeId) -> io::Result<()>;
+    /// Copies the contents of volumes as they are at one moment, complete and durable before it returns. `TimedOut` says
+    /// that their writers left no such moment.
+    fn cut(&self, cuts: &[Cut]) -> io::Result<()>;
+
+    /// The ranges of a block snapshot that hold data; the first is the one that reaches beyond `start`.
+    fn allocated(&self, snapshot: &SnapshotId, start: u64) -> io::Result<Ranges>;
+
+    /// The ranges of a block snapshot that differ from an earlier one; the first is the one that reaches beyond `start`.
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, start: u64) -> io::Result<Ranges>;
 
     /// Makes the content at least this large.
     fn grow(&self, volume: &VolumeId, capacity: u64) -> io::Result<()>;

@@ -250,13 +250,13 @@ impl AskedSource {
 }
 
 /// Whether the pool of a topology can take on these bytes. Only within [`State::reserving`].
-pub(super) fn has_room(state: &State, topology: &Topology, bytes: u64) -> Result<bool, Refusal> {
+pub(in crate::driver) fn has_room(state: &State, topology: &Topology, bytes: u64) -> Result<bool, Refusal> {
     let allocated = state.store.allocated(topology)?;
     Ok(allocated.saturating_add(bytes) <= state.configuration.pool_capacity)
 }
 
 /// The refusal when no pool has room.
-pub(super) fn no_room(configuration: &Configuration, bytes: u64) -> Refusal {
+pub(in crate::driver) fn no_room(configuration: &Configuration, bytes: u64) -> Refusal {
     let pool = configuration.pool_capacity;
     Refusal::ResourceExhausted(format!(
         "no pool of {pool} bytes has {bytes} bytes left: delete something or ask for less"

@@ -11,4 +11,6 @@ mod service;
 mod snapshot;
 mod validate;
 
+pub(super) use create_volume::{has_room, no_room};
 pub use service::ControllerService;
+pub(super) use snapshot::message as snapshot_message;

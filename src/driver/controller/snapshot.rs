@@ -9,6 +9,7 @@ use crate::{
     driver::{
         Refusal,
         assembly::State,
+        content::Cut,
         field,
         lock::{Hold, Object},
         parameters,
@@ -67,6 +68,11 @@ impl ControllerService {
                 let _held = held;
                 let known = state.store.snapshot(&id)?.filter(|snapshot| snapshot.progress != Progress::Creating);
                 let Some(mut snapshot) = known else { return Ok(()) };
+                if let Some(group) = &snapshot.group {
+                    // Specification line 2077.
+                    let problem = format!("is a member of group snapshot {group}: delete the group");
+                    return Err(Refusal::invalid("snapshot_id", problem));
+                }
                 // Volumes made from it are copies: they stay.
                 snapshot.progress = Progress::Deleting;
                 state.store.commit(&[Change::PutSnapshot(snapshot.clone())])?;
@@ -83,7 +89,8 @@ impl State {
         let volume = self.ready_volume(source)?;
         let mut snapshot = Snapshot {
             id: self.identifiers.next_snapshot(),
-            name,
+            name: Some(name),
+            group: None,
             progress: Progress::Creating,
             source: volume.id,
             size: volume.capacity,
@@ -98,7 +105,8 @@ impl State {
             }
             self.store.commit(&[Change::PutSnapshot(snapshot.clone())])?;
         }
-        if let Err(error) = self.content.cut(&snapshot.id, &snapshot.source) {
+        if let Err(error) = self.content.cut(&[Cut { snapshot: snapshot.id.clone(), source: snapshot.source.clone() }])
+        {
             // What cannot be taken back now is taken back by a repeat, or at the next start.
             if let Err(refusal) = Self::remove_snapshot(self, &snapshot) {
                 tracing::warn!(snapshot = %snapshot.id, %refusal, "an unfinished snapshot is left for a repeat");
@@ -122,13 +130,13 @@ fn same_source(existing: Snapshot, source: Option<&VolumeId>) -> Result<Snapshot
 }
 
 /// A snapshot as the specification's message.
-pub(super) fn message(snapshot: &Snapshot) -> v1::Snapshot {
+pub(in crate::driver) fn message(snapshot: &Snapshot) -> v1::Snapshot {
     v1::Snapshot {
         size_bytes: signed(snapshot.size),
         snapshot_id: snapshot.id.to_string(),
         source_volume_id: snapshot.source.to_string(),
         creation_time: Some(snapshot.created.into()),
         ready_to_use: snapshot.is_ready(),
-        group_snapshot_id: String::new(),
+        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use crate::{
     driver::{
-        SnapshotId,
-        record::{Attachment, Snapshot, Volume},
+        GroupSnapshotId, SnapshotId,
+        record::{Attachment, GroupSnapshot, Snapshot, Volume},
         topology::Topology,
     },
     mountpod::VolumeId,
@@ -31,6 +31,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Up to `limit` snapshots in the order of their ids, after this id.
     fn snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<Snapshot>, StoreError>;
+
+    /// A group snapshot.
+    fn group_snapshot(&self, id: &GroupSnapshotId) -> Result<Option<GroupSnapshot>, StoreError>;
+
+    /// The group snapshot of this name.
+    fn group_snapshot_named(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError>;
+
+    /// Up to `limit` group snapshots in the order of their ids, after this id.
+    fn group_snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<GroupSnapshot>, StoreError>;
 
     /// Where a volume is attached, in the order of the nodes.
     fn attachments_of(&self, volume: &VolumeId) -> Result<Vec<Attachment>, StoreError>;
@@ -59,6 +68,10 @@ pub enum Change {
     PutSnapshot(Snapshot),
     /// Forgets a snapshot.
     RemoveSnapshot(SnapshotId),
+    /// Writes a group snapshot; its members are changes of their own.
+    PutGroupSnapshot(GroupSnapshot),
+    /// Forgets a group snapshot.
+    RemoveGroupSnapshot(GroupSnapshotId),
     /// Writes an attachment.
     PutAttachment(Attachment),
     /// Forgets an attachment.

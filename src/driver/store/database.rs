@@ -11,8 +11,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Change, Store, StoreError};
 use crate::{
     driver::{
-        SnapshotId,
-        record::{Attachment, Snapshot, Volume},
+        GroupSnapshotId, SnapshotId,
+        record::{Attachment, GroupSnapshot, Snapshot, Volume},
         topology::Topology,
     },
     mountpod::VolumeId,
@@ -45,6 +45,8 @@ impl Database {
             transaction.open_table(VOLUME_NAMES).map_err(failed)?;
             transaction.open_table(SNAPSHOTS).map_err(failed)?;
             transaction.open_table(SNAPSHOT_NAMES).map_err(failed)?;
+            transaction.open_table(GROUP_SNAPSHOTS).map_err(failed)?;
+            transaction.open_table(GROUP_SNAPSHOT_NAMES).map_err(failed)?;
             transaction.open_table(ATTACHMENTS).map_err(failed)?;
             transaction.open_table(ALLOCATED).map_err(failed)?;
             let mut about = transaction.open_table(ABOUT).map_err(failed)?;
@@ -124,6 +126,18 @@ impl Store for Database {
         self.after(SNAPSHOTS, after, limit)
     }
 
+    fn group_snapshot(&self, id: &GroupSnapshotId) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.record(GROUP_SNAPSHOTS, id.as_str())
+    }
+
+    fn group_snapshot_named(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.named(GROUP_SNAPSHOTS, GROUP_SNAPSHOT_NAMES, name)
+    }
+
+    fn group_snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<GroupSnapshot>, StoreError> {
+        self.after(GROUP_SNAPSHOTS, after, limit)
+    }
+
     fn attachments_of(&self, volume: &VolumeId) -> Result<Vec<Attachment>, StoreError> {
         let transaction = self.0.begin_read().map_err(failed)?;
         let table = transaction.open_table(ATTACHMENTS).map_err(failed)?;
@@ -186,7 +200,9 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreErr
         }
         Change::PutSnapshot(snapshot) => {
             let old: Option<Snapshot> = put(transaction, SNAPSHOTS, snapshot.id.as_str(), snapshot)?;
-            index(transaction, SNAPSHOT_NAMES, &snapshot.name, snapshot.id.as_str())?;
+            if let Some(name) = &snapshot.name {
+                index(transaction, SNAPSHOT_NAMES, name, snapshot.id.as_str())?;
+            }
             if let Some(old) = old {
                 allocate(transaction, &old.topology, |bytes| bytes.saturating_sub(old.size))?;
             }
@@ -194,8 +210,19 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreErr
         }
         Change::RemoveSnapshot(id) => {
             let Some(old) = remove::<Snapshot>(transaction, SNAPSHOTS, id.as_str())? else { return Ok(()) };
-            transaction.open_table(SNAPSHOT_NAMES).map_err(failed)?.remove(old.name.as_str()).map_err(failed)?;
+            if let Some(name) = &old.name {
+                transaction.open_table(SNAPSHOT_NAMES).map_err(failed)?.remove(name.as_str()).map_err(failed)?;
+            }
             allocate(transaction, &old.topology, |bytes| bytes.saturating_sub(old.size))
+        }
+        Change::PutGroupSnapshot(group) => {
+            put::<GroupSnapshot>(transaction, GROUP_SNAPSHOTS, group.id.as_str(), group)?;
+            index(transaction, GROUP_SNAPSHOT_NAMES, &group.name, group.id.as_str())
+        }
+        Change::RemoveGroupSnapshot(id) => {
+            let Some(old) = remove::<GroupSnapshot>(transaction, GROUP_SNAPSHOTS, id.as_str())? else { return Ok(()) };
+            transaction.open_table(GROUP_SNAPSHOT_NAMES).map_err(failed)?.remove(old.name.as_str()).map_err(failed)?;
+            Ok(())
         }
         Change::PutAttachment(attachment) => {
             let mut table = transaction.open_table(ATTACHMENTS).map_err(failed)?;
@@ -272,11 +299,13 @@ const VOLUMES: Records = TableDefinition::new("volumes");
 const VOLUME_NAMES: Names = TableDefinition::new("volume-names");
 const SNAPSHOTS: Records = TableDefinition::new("snapshots");
 const SNAPSHOT_NAMES: Names = TableDefinition::new("snapshot-names");
+const GROUP_SNAPSHOTS: Records = TableDefinition::new("group-snapshots");
+const GROUP_SNAPSHOT_NAMES: Names = TableDefinition::new("group-snapshot-names");
 const ATTACHMENTS: TableDefinition<'static, (&str, &str), &[u8]> = TableDefinition::new("attachments");
 const ALLOCATED: TableDefinition<'static, &str, u64> = TableDefinition::new("allocated");
 const ABOUT: Names = TableDefinition::new("about");
 /// Changes whenever a record changes its shape.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 #[cfg(test)]
 mod tests {

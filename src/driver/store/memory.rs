@@ -9,8 +9,8 @@ use std::{
 use super::{Change, Store, StoreError};
 use crate::{
     driver::{
-        SnapshotId,
-        record::{Attachment, Snapshot, Volume},
+        GroupSnapshotId, SnapshotId,
+        record::{Attachment, GroupSnapshot, Snapshot, Volume},
         topology::Topology,
     },
     mountpod::VolumeId,
@@ -26,6 +26,8 @@ struct Tables {
     volume_names: BTreeMap<String, String>,
     snapshots: BTreeMap<String, Arc<Snapshot>>,
     snapshot_names: BTreeMap<String, String>,
+    group_snapshots: BTreeMap<String, Arc<GroupSnapshot>>,
+    group_snapshot_names: BTreeMap<String, String>,
     attachments: BTreeMap<(String, String), Arc<Attachment>>,
 }
 
@@ -62,6 +64,20 @@ impl Store for Memory {
 
     fn snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
         Ok(page(&self.tables().snapshots, after, limit))
+    }
+
+    fn group_snapshot(&self, id: &GroupSnapshotId) -> Result<Option<GroupSnapshot>, StoreError> {
+        Ok(self.tables().group_snapshots.get(id.as_str()).map(|group| GroupSnapshot::clone(group)))
+    }
+
+    fn group_snapshot_named(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        let tables = self.tables();
+        let group = tables.group_snapshot_names.get(name).and_then(|id| tables.group_snapshots.get(id));
+        Ok(group.map(|group| GroupSnapshot::clone(group)))
+    }
+
+    fn group_snapshots_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<GroupSnapshot>, StoreError> {
+        Ok(page(&self.tables().group_snapshots, after, limit))
     }
 
     fn attachments_of(&self, volume: &VolumeId) -> Result<Vec<Attachment>, StoreError> {
@@ -111,12 +127,23 @@ impl Tables {
                 }
             }
             Change::PutSnapshot(snapshot) => {
-                take_name(&mut self.snapshot_names, &snapshot.name, snapshot.id.as_str())?;
+                if let Some(name) = &snapshot.name {
+                    take_name(&mut self.snapshot_names, name, snapshot.id.as_str())?;
+                }
                 self.snapshots.insert(snapshot.id.to_string(), Arc::new(snapshot.clone()));
             }
             Change::RemoveSnapshot(id) => {
-                if let Some(snapshot) = self.snapshots.remove(id.as_str()) {
-                    self.snapshot_names.remove(&snapshot.name);
+                if let Some(name) = self.snapshots.remove(id.as_str()).and_then(|snapshot| snapshot.name.clone()) {
+                    self.snapshot_names.remove(&name);
+                }
+            }
+            Change::PutGroupSnapshot(group) => {
+                take_name(&mut self.group_snapshot_names, &group.name, group.id.as_str())?;
+                self.group_snapshots.insert(group.id.to_string(), Arc::new(group.clone()));
+            }
+            Change::RemoveGroupSnapshot(id) => {
+                if let Some(group) = self.group_snapshots.remove(id.as_str()) {
+                    self.group_snapshot_names.remove(&group.name);
                 }
             }
             Change::PutAttachment(attachment) => {

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -11,9 +11,10 @@ use std::{
 };
 
 use fuse_backend_rs::{
+    abi::fuse_abi::Opcode,
     api::server::Server,
     passthrough::{CachePolicy, Config, PassthroughFs},
-    transport::{FuseChannel, FuseSession},
+    transport::{FuseChannel, FuseSession, Reader},
 };
 use rustix::{
     fs::Mode,
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        VolumeContent, annotations,
+        VolumeContent, WriteGate, annotations,
         pod::{Pod, Uid},
         protocol::DaemonId,
     },
@@ -94,7 +95,7 @@ pub fn mount_daemon_main(arguments: impl IntoIterator<Item = OsString>) -> Resul
     let (session, channels, server) = open(&root, &mount, &places.source(&daemon))?;
     record.device = Some(device_of(&mount)?);
     record.write(&directory).map_err(|error| format!("cannot write {RUN}: {error}"))?;
-    serve(channels, &server);
+    serve(channels, &server, &root)?;
     drop(session);
     Ok(())
 }
@@ -179,14 +180,26 @@ fn device_of(mount: &Path) -> Result<(u32, u32), String> {
     found.ok_or_else(|| format!("{} is not mounted", mount.display()))
 }
 
-fn serve(channels: Vec<FuseChannel>, server: &Arc<Server<Volume>>) {
+fn serve(channels: Vec<FuseChannel>, server: &Arc<Server<Volume>>, root: &Path) -> Result<(), String> {
+    let gates: Result<Vec<WriteGate>, _> = channels.iter().map(|_| WriteGate::of(root)).collect();
+    let gates = gates.map_err(|error| format!("cannot open the gate of {}: {error}", root.display()))?;
     let threads: Vec<_> = channels
         .into_iter()
-        .map(|mut channel| {
+        .zip(gates)
+        .map(|(mut channel, gate)| {
             let server = server.clone();
             thread::spawn(move || {
                 // A channel ends when the mount is gone; one request that cannot be answered does not end it.
                 while let Ok(Some((reader, writer))) = channel.get_request() {
+                    let _entered = if changes_something(&reader) {
+                        match gate.enter() {
+                            Ok(entered) => Some(entered),
+                            // Better no daemon than one that writes into a copy under way.
+                            Err(_) => break,
+                        }
+                    } else {
+                        None
+                    };
                     match server.handle_message(reader, writer.into(), None, None) {
                         Err(fuse_backend_rs::Error::EncodeMessage(error))
                             if error.raw_os_error() == Some(libc::EBADF) =>
@@ -203,4 +216,43 @@ fn serve(channels: Vec<FuseChannel>, server: &Arc<Server<Volume>>) {
         // A thread that panicked has said so in the log; the others go on.
         let _ = thread.join();
     }
+    Ok(())
 }
+
+/// Whether a request may change the volume. One that is too short to tell is answered with an error anyway.
+fn changes_something(request: &Reader<'_>) -> bool {
+    // Its length, then its operation, both words of 32 bits; a clone leaves the request itself unread.
+    let mut start = [0; 8];
+    if request.clone().read_exact(&mut start).is_err() {
+        return false;
+    }
+    let [_, _, _, _, operation @ ..] = start;
+    let operation = u32::from_ne_bytes(operation);
+    !HARMLESS.iter().any(|&harmless| harmless as u32 == operation)
+}
+
+/// The operations that only look. Opening may truncate, so it is not among them.
+const HARMLESS: [Opcode; 22] = [
+    Opcode::Lookup,
+    Opcode::Forget,
+    Opcode::Getattr,
+    Opcode::Readlink,
+    Opcode::Read,
+    Opcode::Statfs,
+    Opcode::Release,
+    Opcode::Fsync,
+    Opcode::Getxattr,
+    Opcode::Listxattr,
+    Opcode::Flush,
+    Opcode::Init,
+    Opcode::Opendir,
+    Opcode::Readdir,
+    Opcode::Releasedir,
+    Opcode::Fsyncdir,
+    Opcode::Access,
+    Opcode::Interrupt,
+    Opcode::Destroy,
+    Opcode::BatchForget,
+    Opcode::Readdirplus,
+    Opcode::Lseek,
+];

@@ -90,6 +90,54 @@ pub(super) fn over(file: &Path, read_only: bool) -> io::Result<LoopDevice> {
     Err(io::Error::other(format!("no free loop device after {ATTEMPTS} attempts: others take them as they come free")))
 }
 
+/// Writes out what the devices over a file have taken and not passed on yet.
+pub fn flush_over(file: &Path) -> io::Result<()> {
+    for device in writable_over(file)? {
+        match File::open(device.path()) {
+            Ok(open) => open.sync_all()?,
+            // Without a node nobody has the device open.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What the devices over a file have passed on to it so far: while it stays the same, the file does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PassedOn(Vec<(u32, String)>);
+
+/// What the devices over a file have passed on to it; `None` while something is on its way.
+pub fn passed_on(file: &Path) -> io::Result<Option<PassedOn>> {
+    let mut counts = Vec::new();
+    for device in writable_over(file)? {
+        let statistics = fs::read_to_string(format!("/sys/block/loop{}/stat", device.number))?;
+        let fields: Vec<&str> = statistics.split_whitespace().collect();
+        let field = |index: usize| fields.get(index).copied().unwrap_or("0");
+        if field(IN_FLIGHT) != "0" {
+            return Ok(None);
+        }
+        counts.push((device.number, format!("{} {}", field(WRITES), field(DISCARDS))));
+    }
+    Ok(Some(PassedOn(counts)))
+}
+
+fn writable_over(file: &Path) -> io::Result<impl Iterator<Item = LoopDevice>> {
+    let file = fs::canonicalize(file)?;
+    let over = move |device: &LoopDevice| device.backing_file == file && !device.deleted && !device.read_only;
+    let devices = match in_use() {
+        // Without sysfs nobody here has a loop device.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        devices => devices?,
+    };
+    Ok(devices.into_iter().filter(over))
+}
+
+/// Where the kernel's statistics of a block device have the completed writes, the requests in flight, the discards.
+const WRITES: usize = 4;
+const IN_FLIGHT: usize = 8;
+const DISCARDS: usize = 11;
+
 /// The number in a name such as `loop7`.
 pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix("loop")?.parse().ok()

@@ -12,6 +12,7 @@ mod supervisor;
 mod system_call;
 
 pub use daemon::mount_daemon_main;
+pub use loop_device::{PassedOn, flush_over, passed_on};
 pub use mountinfo::{MountInfo, NotMountInfo, parse as parse_mountinfo};
 pub use records::FileRecords;
 pub use runtime::{ProcessMountPods, ProcessOptions, StartError};

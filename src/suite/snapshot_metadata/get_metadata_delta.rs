@@ -79,7 +79,7 @@ async fn resumed(bench: &Bench) -> Result<(), Stopped> {
 async fn offsets_out_of_range(bench: &Bench) -> Result<(), Stopped> {
     let (base, target) = snapshots(bench).await?;
     let capacity = stream(bench, &base, &target).await?.first().map_or(0, |it| it.volume_capacity_bytes);
-    for starting_offset in [-1, i64::MIN, capacity.saturating_add(1), 1 << 62] {
+    for starting_offset in [-1, capacity.saturating_add(1), i64::MIN, 1 << 62] {
         bench.provoke(GetMetadataDeltaRequest { starting_offset, ..ask(bench, &base, &target) }).await;
     }
     Ok(())
