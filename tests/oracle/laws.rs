@@ -111,7 +111,7 @@ fn renamed(history: &History) -> History {
     let events = history.events.iter().map(|event| {
         let text = serde_json::to_string(event).unwrap();
         let text = text.replace("\"cc-", "\"dd-").replace("\"CC-", "\"DD-");
-        let text = text.replace("vol-", "lov-").replace("snap-", "pans-");
+        let text = text.replace("vol-", "lov-").replace("snap-", "pans-").replace("group-", "puorg-");
         serde_json::from_str(&text).unwrap()
     });
     History { header: history.header.clone(), events: events.collect() }
