@@ -9,7 +9,7 @@ use super::{
     run::{ReportOptions, conclude, without_circumstances},
     target::{DriverOptions, accepted},
 };
-use crate::history::History;
+use crate::{history::History, oracle::duties};
 
 /// What `csi-certify judge` is asked.
 #[derive(Args, Clone, Debug)]
@@ -39,7 +39,11 @@ pub(super) fn run(arguments: &JudgeArguments) -> Result<Exit, Failure> {
         histories.collect::<Result<Vec<_>, _>>()?.into_iter().partition(|one| one.header.recording.is_some());
     apart.extend(History::join(recorded));
     for history in apart {
-        let exit = conclude(&history, without_circumstances(known.clone()), &arguments.reports)?;
+        let mut circumstances = without_circumstances(known.clone());
+        if history.header.recording.is_some() {
+            circumstances.duties = duties(&history);
+        }
+        let exit = conclude(&history, circumstances, &arguments.reports)?;
         if exit as u8 == Exit::Violations as u8 || gravest == Exit::Conformant {
             gravest = exit;
         }

@@ -124,6 +124,8 @@ pub(super) async fn run(arguments: RunArguments) -> Result<Exit, Failure> {
             .iter()
             .map(|one| Leftover { rpc: one.rpc.to_owned(), arguments: one.arguments.clone() })
             .collect(),
+        // This tool breaks them on purpose.
+        duties: Vec::new(),
         stopped: outcome.stopped.iter().map(|(name, why)| ((*name).to_owned(), why.reason.clone())).collect(),
         replay: replay.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" "),
     };

@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Knowledge {
     /// Name, version, capabilities.
     pub(crate) driver: DriverInfo,
+    /// The services whose capabilities some answer listed.
+    told: BTreeSet<&'static str>,
     /// Node ids that exist: from NodeGetInfo and from lists.
     pub(crate) node_ids: BTreeSet<String>,
     /// By node id, the limit that NodeGetInfo gives; zero means that the orchestrator decides.
@@ -65,12 +67,24 @@ impl Knowledge {
         knowledge
     }
 
+    /// Whether the history tells if the plugin advertises the capability.
+    pub(crate) fn told(&self, capability: &str) -> bool {
+        capability.split('.').next().is_some_and(|service| self.told.contains(service))
+    }
+
     /// Whether the plugin advertises the capability, e.g. `Node.EXPAND_VOLUME`.
     pub(crate) fn has(&self, capability: &str) -> bool {
         self.driver.capabilities.has(capability)
     }
 
     fn learn(&mut self, operation: &Operation<'_>, reply: &Reply) {
+        self.told.extend(match reply {
+            Reply::GetPluginCapabilities(_) => Some("Plugin"),
+            Reply::ControllerGetCapabilities(_) => Some("Controller"),
+            Reply::NodeGetCapabilities(_) => Some("Node"),
+            Reply::GroupControllerGetCapabilities(_) => Some("GroupController"),
+            _ => None,
+        });
         match (operation.request(), reply) {
             (_, Reply::GetPluginInfo(info)) => {
                 if self.driver.name.is_empty() {

@@ -14,6 +14,9 @@ mod configurations;
 #[cfg(test)]
 mod configurations_tests;
 mod content;
+mod duties;
+#[cfg(test)]
+mod duties_tests;
 mod group;
 mod judge;
 #[cfg(test)]
@@ -38,6 +41,7 @@ mod topology;
 mod volume;
 mod world;
 
+pub use duties::{Breach, duties};
 pub use judge::judge;
 pub use judgement::{DriverInfo, Finding, Judgement, RuleStatus, RuleVerdict, Severity, Verdict};
 pub use ruling::code_name;

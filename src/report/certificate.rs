@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Excerpt;
 use crate::{
     history::History,
-    oracle::{Finding, Judgement, RuleStatus, Severity, Verdict},
+    oracle::{Breach, Finding, Judgement, RuleStatus, Severity, Verdict},
     spec::{RuleId, SPEC_VERSION},
 };
 
@@ -51,6 +51,22 @@ pub struct Certificate {
     pub stopped: BTreeMap<String, String>,
     /// What the run could not remove, as the calls that would.
     pub leftovers: Vec<Leftover>,
+    /// Duties of its own that the orchestrator broke, where it was not this tool; the verdict does not depend on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orchestrator: Vec<Duty>,
+}
+
+/// A duty of the orchestrator that was broken.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Duty {
+    /// The rule.
+    pub rule: RuleId,
+    /// One sentence.
+    pub message: String,
+    /// How often it was broken.
+    pub times: u64,
+    /// The calls that show it the first time.
+    pub history: Vec<Excerpt>,
 }
 
 /// The tool.
@@ -159,6 +175,8 @@ pub struct Circumstances {
     pub accepted: Vec<(String, String)>,
     /// What could not be removed.
     pub leftovers: Vec<Leftover>,
+    /// Duties that the orchestrator broke.
+    pub duties: Vec<Breach>,
     /// Scenarios that could not begin or go on.
     pub stopped: BTreeMap<String, String>,
     /// The command that runs a scenario again; `{scenario}` stands for its name.
@@ -221,6 +239,16 @@ impl Certificate {
             inconclusive: judgement.inconclusive.clone(),
             stopped: circumstances.stopped,
             leftovers: circumstances.leftovers,
+            orchestrator: circumstances
+                .duties
+                .into_iter()
+                .map(|breach| Duty {
+                    rule: breach.rule,
+                    message: breach.message,
+                    times: breach.times,
+                    history: Excerpt::of(history, &breach.calls),
+                })
+                .collect(),
         }
     }
 

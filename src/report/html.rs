@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html as page};
 
-use super::{Certificate, certificate::Report, plain};
+use super::{Certificate, Duty, certificate::Report, plain};
 use crate::oracle::{RuleStatus, Severity, Verdict};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
@@ -42,6 +42,7 @@ pub fn html(certificate: &Certificate) -> String {
                     p { "The run did not reach its end: " (plain(&certificate.incomplete, 400)) }
                 }
                 @for report in &certificate.findings { (finding(report)) }
+                @for duty in &certificate.orchestrator { (broken_duty(duty)) }
                 h2 { "Rules" }
                 (rules(certificate))
             }
@@ -66,6 +67,18 @@ fn finding(report: &Report) -> Markup {
             @if !report.accepted.is_empty() { p { "Accepted: " (plain(&report.accepted, 400)) } }
             pre { @for call in &report.history { (call.line()) "\n" } }
             @if !report.scenario.is_empty() { p { "Again: " code { (plain(&report.replay, 400)) } } }
+        }
+    }
+}
+
+fn broken_duty(duty: &Duty) -> Markup {
+    let row = duty.rule.rule();
+    page! {
+        section class="warning" {
+            h2 { "Duty of the orchestrator: " (duty.rule.as_str()) }
+            p { (row.level.keyword()) ", " (row.section) ", line " (row.line) ": " (row.text) }
+            p { (plain(&duty.message, 400)) ", " (duty.times) " times" }
+            pre { @for call in &duty.history { (call.line()) "\n" } }
         }
     }
 }

@@ -7,7 +7,7 @@ mod junit;
 mod plain;
 mod terminal;
 
-pub use certificate::{Accepted, Certificate, Circumstances, Coverage, Leftover, Tool};
+pub use certificate::{Accepted, Certificate, Circumstances, Coverage, Duty, Leftover, Tool};
 pub use excerpt::Excerpt;
 pub use html::html;
 pub use junit::{JunitError, junit};

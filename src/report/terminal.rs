@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    Certificate,
+    Certificate, Excerpt,
     certificate::{Report, Rule},
     plain,
 };
@@ -45,6 +45,7 @@ fn write_report(out: &mut String, certificate: &Certificate) -> std::fmt::Result
         )?;
     }
     findings(out, certificate, Severity::Warning, "Warnings", YELLOW)?;
+    duties(out, certificate)?;
     coverage(out, certificate)?;
     list(out, "Could not be followed", certificate.inconclusive.iter().cloned())?;
     list(
@@ -113,6 +114,22 @@ fn findings(
     writeln!(out)
 }
 
+fn duties(out: &mut String, certificate: &Certificate) -> std::fmt::Result {
+    if certificate.orchestrator.is_empty() {
+        return Ok(());
+    }
+    let count = certificate.orchestrator.len();
+    writeln!(out, "{YELLOW}Duties that the orchestrator broke ({count}){YELLOW:#}, apart from the driver's verdict")?;
+    for duty in &certificate.orchestrator {
+        let row = duty.rule.rule();
+        writeln!(out, "  {BOLD}{}{BOLD:#} {} ({}, line {})", duty.rule, row.level.keyword(), row.section, row.line)?;
+        writeln!(out, "    {FAINT}rule{FAINT:#}      {}", row.text)?;
+        writeln!(out, "    {FAINT}found{FAINT:#}     {}, {} times", plain(&duty.message, LONGEST), duty.times)?;
+        calls(out, &duty.history)?;
+    }
+    writeln!(out)
+}
+
 fn finding(out: &mut String, report: &Report) -> std::fmt::Result {
     let row = report.rule.rule();
     writeln!(out, "  {BOLD}{}{BOLD:#} {} ({}, line {})", report.rule, row.level.keyword(), row.section, row.line)?;
@@ -125,15 +142,20 @@ fn finding(out: &mut String, report: &Report) -> std::fmt::Result {
     for reason in &report.ruled_out {
         writeln!(out, "              {}", plain(reason, LONGEST))?;
     }
-    for (index, call) in report.history.iter().enumerate() {
-        let label = if index == 0 { "calls" } else { "" };
-        writeln!(out, "    {FAINT}{label:<8}{FAINT:#}  {}", call.line())?;
-    }
+    calls(out, &report.history)?;
     if !report.accepted.is_empty() {
         writeln!(out, "    {FAINT}accepted{FAINT:#}  {}", plain(&report.accepted, LONGEST))?;
     }
     if !report.scenario.is_empty() {
         writeln!(out, "    {FAINT}again{FAINT:#}     {}", plain(&report.replay, LONGEST))?;
+    }
+    Ok(())
+}
+
+fn calls(out: &mut String, history: &[Excerpt]) -> std::fmt::Result {
+    for (index, call) in history.iter().enumerate() {
+        let label = if index == 0 { "calls" } else { "" };
+        writeln!(out, "    {FAINT}{label:<8}{FAINT:#}  {}", call.line())?;
     }
     Ok(())
 }
