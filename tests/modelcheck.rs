@@ -1,7 +1,9 @@
 //! The search of states: the driver's protocol keeps its promises, and every seeded mistake is found.
 
+use std::path::{Path, PathBuf};
+
 use csi_certify::{
-    modelcheck::{Ending, Fault, Options, Protocol, Report, Scenario, explore, scenarios},
+    modelcheck::{Ending, Fault, Hazard, Options, Protocol, Report, Scenario, explanation, explore, scenarios},
     mountpod::protocol::Policy,
 };
 
@@ -50,4 +52,47 @@ fn the_same_counterexample_is_found_whatever_the_number_of_threads() {
     });
     assert_eq!(traces[0], traces[1]);
     assert_eq!(traces[0], traces[2]);
+}
+
+fn hazards() -> impl Iterator<Item = (Hazard, Protocol)> {
+    Hazard::ALL.iter().flat_map(|hazard| hazard.protocols().iter().map(|protocol| (*hazard, *protocol)))
+}
+
+#[test]
+fn every_hazard_of_a_published_protocol_is_found_by_its_shortest_story() {
+    for (hazard, protocol) in hazards() {
+        let scenario = hazard.scenario(protocol);
+        let report = explore(protocol, Policy::default(), &scenario, &Options::default()).expect("valid names");
+        let Ending::Broken(broken) = &report.ending else { panic!("{} is not found: {report}", hazard.id()) };
+        assert_eq!(broken.0.invariant, hazard.breaks(), "{report}");
+        let story = format!(
+            "{} of {}: {}.\nThe mend: {}.\nRepeat: csi-certify modelcheck --protocol {1} --scenario {0}\n\n{}",
+            hazard.id(),
+            protocol.name(),
+            scenario.about,
+            hazard
+                .mend(protocol)
+                .map_or("the successor is created first, under a name of its own", |mend| mend.about()),
+            explanation(&broken.0, &broken.1)
+        );
+        let path = golden(&format!("{}-{}.txt", hazard.id(), protocol.name()));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &story).expect("golden files can be written");
+        }
+        let reviewed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(story, reviewed, "{} differs: review it and run with UPDATE_GOLDEN=1", path.display());
+    }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/modelcheck").join(name)
+}
+
+#[test]
+fn no_hazard_is_left_after_its_mend() {
+    for (hazard, protocol) in hazards() {
+        let (protocol, scenario) = hazard.mended(protocol);
+        let report = explore(protocol, Policy::default(), &scenario, &Options::default()).expect("valid names");
+        assert!(matches!(report.ending, Ending::Complete), "{}: {report}", hazard.id());
+    }
 }

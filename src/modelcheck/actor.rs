@@ -6,6 +6,9 @@ use super::super::mountpod::{
         Answer, Collect, Effect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate,
         TerminateOutcome, Unpublish, UnpublishOutcome,
     },
+    published::{
+        Publish2022, Publish2026, PublishedOutcome, Reconcile2022, Reconcile2026, Unpublish2022, Unpublish2026,
+    },
 };
 
 /// How an actor ended, in terms that all protocols share.
@@ -47,6 +50,12 @@ impl Actor {
     pub(super) fn new(instance: u8, job: Job, machine: AnyMachine, policy: &Policy, now: Timestamp) -> Self {
         let (machine, effect) = machine.step(policy, now, Answer::Begin);
         Self { instance, job, machine, effect }
+    }
+
+    /// Whether the actor is a round of the published collector of 2026 at its lock: it leaves alone what a request works on.
+    pub(super) fn yields_to_requests(&self) -> bool {
+        let collects = matches!(&self.machine, AnyMachine::Reconcile2026(round) if round.collects());
+        collects && matches!(self.effect, Effect::Acquire(_))
     }
 
     pub(super) fn answered(&self, policy: &Policy, now: Timestamp, answer: Answer) -> Self {
@@ -97,6 +106,8 @@ macro_rules! machines {
 
 machines! {
     Publish, Unpublish, Terminate, Rebind, Collect, Retire,
+    Publish2022, Unpublish2022, Reconcile2022,
+    Publish2026, Unpublish2026, Reconcile2026,
 }
 
 impl From<PublishOutcome> for Outcome {
@@ -133,6 +144,17 @@ impl From<RebindOutcome> for Outcome {
         match outcome {
             RebindOutcome::Failed(text) => Self::Failed(text),
             RebindOutcome::Nothing | RebindOutcome::Rebound | RebindOutcome::Later => Self::Done,
+        }
+    }
+}
+
+impl From<PublishedOutcome> for Outcome {
+    fn from(outcome: PublishedOutcome) -> Self {
+        match outcome {
+            PublishedOutcome::Published => Self::Published,
+            PublishedOutcome::Unpublished => Self::Unpublished,
+            PublishedOutcome::Failed(text) => Self::Failed(text.to_owned()),
+            PublishedOutcome::Done => Self::Done,
         }
     }
 }

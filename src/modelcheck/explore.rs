@@ -15,6 +15,7 @@ use super::{
     super::mountpod::protocol::Policy,
     Protocol, Scenario, Trace, Violation,
     memory::Memory,
+    scenario::Watch,
     search::{Event, Search, State},
     settle::Settling,
     trace,
@@ -240,6 +241,9 @@ impl<'a> Exploration<'a> {
 
     /// Follows the way to rest until it joins one that was followed before.
     fn settles(&self, state: &State, memory: &mut Memory) -> Option<Violation> {
+        if self.search.scenario.watch != Watch::Everything {
+            return None;
+        }
         let mut state = self.search.without_trouble(state);
         for _ in 0..STEPS_TO_REST {
             let fingerprint = self.search.fingerprint(&state);

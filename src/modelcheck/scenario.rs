@@ -1,5 +1,7 @@
 //! Who takes part in a search, what may go wrong and how often.
 
+use super::{super::mountpod::published::Mend, Invariant};
+
 /// One search: a list of requests and a bound for each kind of trouble.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
@@ -21,6 +23,26 @@ pub struct Scenario {
     pub workloads: bool,
     /// How often each kind of trouble may happen.
     pub trouble: Vec<(Trouble, u8)>,
+    /// What is looked for.
+    pub watch: Watch,
+    /// The change of a published protocol that is tried.
+    pub mend: Option<Mend>,
+}
+
+/// What a search looks for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Watch {
+    /// Every broken promise, also on the way to rest.
+    #[default]
+    Everything,
+    /// One promise, at the moment at which it is broken: others are broken on the way, and have their own scenarios.
+    Only(Invariant),
+}
+
+impl Watch {
+    pub(super) fn sees(self, invariant: Invariant) -> bool {
+        self == Self::Everything || self == Self::Only(invariant)
+    }
 }
 
 /// One request of the orchestrator.

@@ -1,7 +1,7 @@
 //! The named scenarios: each small enough to be searched to its end.
 
 use super::{
-    Protocol,
+    Hazard, Protocol,
     scenario::{Chores, Request, RequestKind, Scenario, Trouble},
 };
 
@@ -9,19 +9,23 @@ use super::{
 pub fn scenarios(protocol: Protocol) -> Vec<Scenario> {
     match protocol {
         Protocol::Current => current(),
+        Protocol::Published2022 | Protocol::Published2026 => {
+            let hazards = Hazard::ALL.iter().filter(|hazard| hazard.protocols().contains(&protocol));
+            hazards.map(|hazard| hazard.scenario(protocol)).collect()
+        }
     }
 }
 
-const TERMINATE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: false };
+pub(super) const TERMINATE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: false };
 const RECOVER: Chores = Chores { terminate: true, rebind: true, collect: false, retire: false };
-const COLLECT: Chores = Chores { terminate: true, rebind: false, collect: true, retire: false };
-const RETIRE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: true };
+pub(super) const COLLECT: Chores = Chores { terminate: true, rebind: false, collect: true, retire: false };
+pub(super) const RETIRE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: true };
 
-fn publish(target: u8, instance: u8) -> Request {
+pub(super) fn publish(target: u8, instance: u8) -> Request {
     Request { kind: RequestKind::Publish, target, instance }
 }
 
-fn unpublish(target: u8, instance: u8) -> Request {
+pub(super) fn unpublish(target: u8, instance: u8) -> Request {
     Request { kind: RequestKind::Unpublish, target, instance }
 }
 

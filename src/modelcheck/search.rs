@@ -12,12 +12,12 @@ use super::{
     },
     actor::{Actor, AnyMachine, Job},
     fingerprint::{Shape, Token, join},
-    invariant::{self, Violation},
+    invariant::{self, Invariant, Violation},
     ledger::{Held, Ledger, Phase, Progress, Promise},
     memory::{Memory, Performed, reached},
     protocol::{Cast, Protocol, bounded},
     records::{Fresh, Records},
-    scenario::{Budget, RequestKind, Scenario, Trouble},
+    scenario::{Budget, RequestKind, Scenario, Trouble, Watch},
     store::{Kept, Store},
 };
 
@@ -207,9 +207,22 @@ impl Search {
             .entry(key)
             .or_insert_with(|| {
                 let (records, node) = (self.records.value(state.records), self.nodes.value(state.node));
-                invariant::check(&records, &node, &self.ledgers.value(state.ledger), &self.cast.targets)
+                let ledger = self.ledgers.value(state.ledger);
+                match self.scenario.watch {
+                    Watch::Everything => invariant::check(&records, &node, &ledger, &self.cast.targets),
+                    Watch::Only(invariant) => {
+                        invariant::check_one(invariant, &records, &node, &ledger, &self.cast.targets)
+                    }
+                }
             })
             .clone()
+            .filter(|broken| broken.invariant != Invariant::I1 || !self.is_moving(state))
+    }
+
+    /// Whether a published reconciler is on its way to put back what it took away.
+    fn is_moving(&self, state: &State) -> bool {
+        let mut jobs = state.actors.iter().map(|actor| self.actors.value(*actor).job);
+        self.cast.moves_references() && jobs.any(|job| job == Job::Housekeeping)
     }
 
     pub(super) fn begin(&self, state: &State, number: u8, memory: &mut Memory) -> Next {
@@ -297,6 +310,10 @@ impl Search {
     pub(super) fn is_blocked(&self, state: &State, index: usize) -> bool {
         let actor = self.actors.value(state.actors[index]);
         let Effect::Acquire(lock) = &actor.effect else { return false };
+        let is_request = |other: &Actor| other.instance == actor.instance && matches!(other.job, Job::Request(_));
+        if actor.yields_to_requests() && state.actors.iter().any(|other| is_request(&self.actors.value(*other))) {
+            return true;
+        }
         let ledger = self.ledgers.value(state.ledger);
         ledger.locks.iter().any(|held| held.instance == actor.instance && held.lock == *lock)
     }
