@@ -58,6 +58,11 @@ impl Actor {
         collects && matches!(self.effect, Effect::Acquire(_))
     }
 
+    /// Whether the actor may as well be started anew: a terminating pod is looked at again from the beginning.
+    pub(super) fn begins_anew(&self) -> bool {
+        matches!(self.machine, AnyMachine::Terminate(_)) && matches!(self.effect, Effect::List(_))
+    }
+
     pub(super) fn answered(&self, policy: &Policy, now: Timestamp, answer: Answer) -> Self {
         let (machine, effect) = self.machine.clone().step(policy, now, answer);
         Self { machine, effect, ..*self }
@@ -81,7 +86,7 @@ macro_rules! machines {
                     $(Self::$name(machine) => {
                         let (machine, effect) = machine.step(policy, now, answer);
                         let effect = effect.lift().unwrap_or_else(|reply| Effect::Reply(Outcome::from(reply)));
-                        (Self::$name(Box::new(machine)), effect)
+                        (Self::$name(Box::new(machine.simplified())), effect)
                     })*
                 }
             }

@@ -2,6 +2,7 @@
 
 mod actor;
 mod conduct;
+mod event;
 mod explore;
 mod fault;
 mod fingerprint;
@@ -10,19 +11,23 @@ mod hazard;
 mod invariant;
 mod ledger;
 mod memory;
+mod moves;
+mod perform;
 mod protocol;
 mod records;
+mod reduction;
 mod report;
 mod scenario;
 mod scenarios;
 mod search;
 mod settle;
 mod store;
+mod successors;
 mod telling;
 mod trace;
 mod upheaval;
 
-pub use explore::{Ending, Options, Report, explore};
+pub use explore::{Ending, Options, Reduction, Report, explore};
 pub use fault::Fault;
 pub use goal::missing_goals;
 pub use hazard::Hazard;

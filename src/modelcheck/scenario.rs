@@ -15,6 +15,8 @@ pub struct Scenario {
     pub published: Vec<u8>,
     /// How many driver instances there are.
     pub instances: u8,
+    /// How many of them, the last ones, do no background work: they only end the requests that they have.
+    pub leaving: u8,
     /// Which background work may run.
     pub chores: Chores,
     /// Whether a pod stays for a while after its last reference.
@@ -107,6 +109,8 @@ pub enum Trouble {
     Scribble,
     /// A mount on a target fails.
     FailedMount,
+    /// A daemon that is being started does not serve in time.
+    SlowDaemon,
     /// A workload is asked to shut down.
     WorkloadShutdown,
     /// A workload is gone, and nobody unpublishes its target.
@@ -117,7 +121,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crash,
         Self::CutOff,
         Self::LostReply,
@@ -130,6 +134,7 @@ impl Trouble {
         Self::ClockStep,
         Self::Scribble,
         Self::FailedMount,
+        Self::SlowDaemon,
         Self::WorkloadShutdown,
         Self::WorkloadLoss,
         Self::Reboot,

@@ -43,6 +43,29 @@ pub fn clients(number: u8, crashes: u8) -> Scenario {
     }
 }
 
+/// Everything at once, each kind of trouble once: two driver instances publish and unpublish two targets of one volume while
+/// references are collected, deletions are delayed, a pod is evicted and a reply is lost. The second instance is one that is
+/// being replaced: it ends its requests and does no background work.
+fn everything() -> Scenario {
+    Scenario {
+        name: "everything",
+        about: "two instances, a collector, delayed deletion, an eviction and a lost reply in one scenario",
+        requests: vec![publish(0, 0), unpublish(0, 0), publish(1, 1), unpublish(1, 1)],
+        instances: 2,
+        leaving: 1,
+        chores: Chores { terminate: true, rebind: true, collect: true, retire: true },
+        delayed_deletion: true,
+        workloads: true,
+        trouble: vec![
+            (Trouble::ClockStep, 1),
+            (Trouble::Eviction, 1),
+            (Trouble::LostReply, 1),
+            (Trouble::WorkloadLoss, 1),
+        ],
+        ..Scenario::default()
+    }
+}
+
 fn current() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -90,7 +113,7 @@ fn current() -> Vec<Scenario> {
             requests: vec![publish(1, 0), unpublish(0, 0)],
             instances: 1,
             chores: RECOVER,
-            trouble: vec![(Trouble::DaemonLoss, 1)],
+            trouble: vec![(Trouble::DaemonLoss, 1), (Trouble::SlowDaemon, 1)],
             ..Scenario::default()
         },
         Scenario {
@@ -151,6 +174,15 @@ fn current() -> Vec<Scenario> {
             ..Scenario::default()
         },
         Scenario {
+            name: "slow-daemon",
+            about: "a daemon does not serve before its publish gives up, and the publish takes its reference back",
+            requests: vec![publish(0, 0), publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![(Trouble::SlowDaemon, 2)],
+            ..Scenario::default()
+        },
+        Scenario {
             name: "contradiction",
             about: "one target is published for writing and read-only",
             requests: vec![
@@ -182,5 +214,11 @@ fn current() -> Vec<Scenario> {
             trouble: vec![(Trouble::Reboot, 1)],
             ..Scenario::default()
         },
+        Scenario {
+            name: "three-clients",
+            about: "three publishes and three unpublishes of two targets, one of them cut off",
+            ..clients(3, 1)
+        },
+        everything(),
     ]
 }

@@ -2,8 +2,9 @@
 
 use super::{
     actor::{Actor, AnyMachine, Job},
+    event::{Fate, Move},
     scenario::{RequestKind, Trouble, target_text},
-    search::{Event, Fate, Search, State},
+    search::{Search, State},
     telling,
 };
 
@@ -45,8 +46,8 @@ impl<'a> Writer<'a> {
         self.at_rest = true;
     }
 
-    pub(super) fn write(&mut self, state: &State, event: Event, next: Option<&State>) {
-        let (lane, text) = self.describe(state, event, next);
+    pub(super) fn write(&mut self, state: &State, made: Move, next: Option<&State>) {
+        let (lane, text) = self.describe(state, made, next);
         if !text.is_empty() {
             self.trace.steps.push(Step { lane, text, at_rest: self.at_rest });
         }
@@ -56,14 +57,14 @@ impl<'a> Writer<'a> {
         self.trace
     }
 
-    fn describe(&self, state: &State, event: Event, next: Option<&State>) -> (String, String) {
-        match event {
-            Event::Begin(number) => {
+    fn describe(&self, state: &State, made: Move, next: Option<&State>) -> (String, String) {
+        match made {
+            Move::Begin(number) => {
                 let request = self.search.scenario.requests[usize::from(number)];
                 let machine = self.search.cast.machine(request);
                 (self.request_lane(number), format!("begins: {}", self.first_effect(state, machine)))
             }
-            Event::Chore { instance, number } => {
+            Move::Chore { instance, number } => {
                 let chores = self.search.chores(state, instance);
                 let begun = chores
                     .into_iter()
@@ -71,26 +72,26 @@ impl<'a> Writer<'a> {
                     .map(|(_, machine)| format!("{} begins: {}", machine.kind(), self.first_effect(state, machine)));
                 (self.housekeeping_lane(instance), begun.unwrap_or_default())
             }
-            Event::Advance { actor, fate } => {
+            Move::Advance { actor, fate } => {
                 let actor = self.search.actors.value(state.actors[usize::from(actor)]);
-                let seen = telling::effect(&actor.effect, &self.search.records.value(state.records));
-                (self.lane(&actor), format!("{seen}{}", self.outcome(state, next, fate)))
+                let seen = telling::effect(&actor.effect, self.search.records.value(state.records));
+                (self.lane(actor), format!("{seen}{}", self.outcome(state, next, fate)))
             }
-            Event::Kubelet => ("kubelet".to_owned(), "starts the daemon of a pod".to_owned()),
-            Event::Crash(instance) => (self.housekeeping_lane(instance), "the driver crashes".to_owned()),
-            Event::CutOff(number) => {
+            Move::Kubelet => ("kubelet".to_owned(), "starts the daemon of a pod".to_owned()),
+            Move::Crash(instance) => (self.housekeeping_lane(instance), "the driver crashes".to_owned()),
+            Move::CutOff(number) => {
                 let actor = self.search.actors.value(state.actors[usize::from(number)]);
-                (self.lane(&actor), "is cut off".to_owned())
+                (self.lane(actor), "is cut off".to_owned())
             }
-            Event::Other(trouble, subject) => other(trouble, subject),
-            Event::Settle => (String::new(), String::new()),
+            Move::Other(trouble, subject) => other(trouble, subject),
+            Move::Settle => (String::new(), String::new()),
         }
     }
 
     fn first_effect(&self, state: &State, machine: AnyMachine) -> String {
         let now = self.search.ledgers.value(state.ledger).now;
         let actor = Actor::new(0, Job::Housekeeping, machine, &self.search.policy, now);
-        telling::effect(&actor.effect, &self.search.records.value(state.records))
+        telling::effect(&actor.effect, self.search.records.value(state.records))
     }
 
     fn outcome(&self, state: &State, next: Option<&State>, fate: Fate) -> &'static str {
@@ -100,6 +101,7 @@ impl<'a> Writer<'a> {
             Fate::Conflict => " (refused: a conflict)",
             Fate::ApiFailure => " (the API fails)",
             Fate::FailedMount => " (fails)",
+            Fate::NotYet => " (it does not serve yet)",
             Fate::Performed if next.is_some_and(|next| next.actors.len() < state.actors.len()) => ", and replies",
             Fate::Performed => "",
         }
