@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use csi_certify::{
-    modelcheck::{Ending, Fault, Hazard, Options, Protocol, Report, Scenario, explanation, explore, scenarios},
+    modelcheck::{
+        Ending, Fault, Hazard, Options, Protocol, Reduction, Report, Scenario, explanation, explore, scenarios,
+    },
     mountpod::protocol::Policy,
 };
 
@@ -17,10 +19,10 @@ fn named(name: &str) -> Scenario {
 
 #[test]
 fn small_scenarios_are_searched_to_their_end_without_a_violation() {
-    for name in ["contradiction", "daemon-loss", "eviction-crash"] {
+    for name in ["contradiction", "daemon-loss", "eviction-crash", "lost-replies"] {
         let report = search(&named(name), Policy::default(), &Options::default());
         assert!(matches!(report.ending, Ending::Complete), "{report}");
-        assert!(report.states > 1000 && report.transitions > report.states, "{report}");
+        assert!(report.states > 100 && report.transitions > report.states, "{report}");
     }
 }
 
@@ -30,6 +32,22 @@ fn every_seeded_mistake_is_found() {
         let report = search(&named(fault.scenario()), fault.policy(), &Options::default());
         let Ending::Broken(broken) = &report.ending else { panic!("{} is not found: {report}", fault.id()) };
         assert!(!broken.0.text.is_empty());
+    }
+}
+
+#[test]
+fn leaving_out_equal_orders_loses_no_state_in_which_nothing_is_under_way_and_no_goal() {
+    let every_order = Options { reduction: Reduction::Nothing, ..Options::default() };
+    for name in
+        ["publish-unpublish-crash", "second-instance", "eviction-crash", "workload-loss", "status-writes", "reboot"]
+    {
+        let reduced = search(&named(name), Policy::default(), &Options::default());
+        let whole = search(&named(name), Policy::default(), &every_order);
+        assert!(matches!((&reduced.ending, &whole.ending), (Ending::Complete, Ending::Complete)), "{reduced}\n{whole}");
+        assert!(reduced.states < whole.states, "{reduced}\n{whole}");
+        assert!(reduced.quiet.is_superset(&whole.quiet), "{name}");
+        let lost: Vec<&String> = whole.reached.iter().filter(|goal| !reduced.reached.contains(goal)).collect();
+        assert!(lost.is_empty(), "{name}: {lost:?}");
     }
 }
 

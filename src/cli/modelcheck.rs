@@ -7,7 +7,8 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use crate::{
     modelcheck::{
-        Ending, Fault, Hazard, Options, Protocol, Report, Scenario, clients, explore, missing_goals, scenarios,
+        Ending, Fault, Hazard, Options, Protocol, Reduction, Report, Scenario, clients, explore, missing_goals,
+        scenarios,
     },
     mountpod::protocol::Policy,
 };
@@ -33,6 +34,9 @@ pub(super) struct ModelcheckArguments {
     /// How many of the clients' requests are cut off
     #[arg(long, value_name = "N", default_value_t = 1, requires = "clients")]
     crashes: u8,
+    /// Visit every order of moves, also those that lead to the same
+    #[arg(long)]
+    every_order: bool,
     /// How many threads search; by default one for each processor
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -68,6 +72,9 @@ pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
     };
     let mut options = Options { states: arguments.states, memory: arguments.memory << 20, ..Options::default() };
     options.threads = arguments.threads.unwrap_or(options.threads);
+    if arguments.every_order {
+        options.reduction = Reduction::Nothing;
+    }
     let mut reports = Vec::new();
     for fault in &faults {
         let policy = fault.map_or_else(Policy::default, Fault::policy);

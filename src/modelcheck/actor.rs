@@ -3,8 +3,8 @@
 use super::super::mountpod::{
     instant::Timestamp,
     protocol::{
-        Answer, Collect, Effect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate,
-        TerminateOutcome, Unpublish, UnpublishOutcome,
+        Answer, Collect, Effect, EmptinessEvidence, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome,
+        Retire, Terminate, TerminateOutcome, Unpublish, UnpublishOutcome,
     },
     published::{
         Publish2022, Publish2026, PublishedOutcome, Reconcile2022, Reconcile2026, Unpublish2022, Unpublish2026,
@@ -58,9 +58,14 @@ impl Actor {
         collects && matches!(self.effect, Effect::Acquire(_))
     }
 
-    /// Whether the actor may as well be started anew: a terminating pod is looked at again from the beginning.
-    pub(super) fn begins_anew(&self) -> bool {
-        matches!(self.machine, AnyMachine::Terminate(_)) && matches!(self.effect, Effect::List(_))
+    /// Whether the actor may as well be started anew, because it is about to read what it would read first.
+    pub(super) fn begins_anew(&self, policy: &Policy) -> bool {
+        let restarts = match self.machine {
+            AnyMachine::Terminate(_) => true,
+            AnyMachine::Retire(_) => self.job == Job::Housekeeping && policy.emptiness == EmptinessEvidence::SameRead,
+            _ => false,
+        };
+        restarts && matches!(self.effect, Effect::List(_))
     }
 
     pub(super) fn answered(&self, policy: &Policy, now: Timestamp, answer: Answer) -> Self {

@@ -248,7 +248,7 @@ impl Search {
         state.actors.retain(|actor| {
             let actor = self.actors.value(*actor);
             let locks = ledger.locks.iter().any(|held| (held.instance, held.job) == (actor.instance, actor.job));
-            locks || !actor.begins_anew()
+            locks || !actor.begins_anew(&self.policy)
         });
     }
 

@@ -56,12 +56,7 @@ fn everything() -> Scenario {
         chores: Chores { terminate: true, rebind: true, collect: true, retire: true },
         delayed_deletion: true,
         workloads: true,
-        trouble: vec![
-            (Trouble::ClockStep, 1),
-            (Trouble::Eviction, 1),
-            (Trouble::LostReply, 1),
-            (Trouble::WorkloadLoss, 1),
-        ],
+        trouble: vec![(Trouble::ClockStep, 1), (Trouble::Eviction, 1), (Trouble::LostReply, 1)],
         ..Scenario::default()
     }
 }
