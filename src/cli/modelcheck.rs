@@ -2,20 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::exit::{Exit, Failure};
 use crate::{
-    modelcheck::{Ending, Fault, Options, Protocol, Report, Scenario, clients, explore, missing_goals, scenarios},
+    modelcheck::{
+        Ending, Fault, Hazard, Options, Protocol, Reduction, Report, Scenario, clients, explore, missing_goals,
+        scenarios,
+    },
     mountpod::protocol::Policy,
 };
 
 /// What `csi-certify modelcheck` is asked.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelcheckArguments {
-    /// The protocol: the driver's own
-    #[arg(long, value_enum, default_value = "current")]
-    protocol: ProtocolName,
+    /// The protocol: the driver's own, or a published one, in which the scenarios are those of its known hazards
+    #[arg(long, value_name = "NAME", default_value = "current", value_parser = protocol_names())]
+    protocol: String,
+    /// Try the smallest mend of each hazard of a published protocol
+    #[arg(long, conflicts_with = "fault", conflicts_with = "clients")]
+    mended: bool,
     /// Make one mistake in the driver's protocol: its id, or `all` for each of them in turn
     #[arg(long, value_name = "ID", value_parser = fault_ids())]
     fault: Option<String>,
@@ -28,6 +34,9 @@ pub(super) struct ModelcheckArguments {
     /// How many of the clients' requests are cut off
     #[arg(long, value_name = "N", default_value_t = 1, requires = "clients")]
     crashes: u8,
+    /// Visit every order of moves, also those that lead to the same
+    #[arg(long)]
+    every_order: bool,
     /// How many threads search; by default one for each processor
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -42,20 +51,20 @@ pub(super) struct ModelcheckArguments {
     json: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProtocolName {
-    Current,
-}
-
 /// Searches, and prints what was found.
 ///
 /// # Errors
 ///
 /// When there is no such scenario, or the file cannot be written.
 pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
-    let protocol = match arguments.protocol {
-        ProtocolName::Current => Protocol::Current,
-    };
+    let named = |protocol: &Protocol| protocol.name() == arguments.protocol;
+    let protocol = Protocol::ALL.into_iter().find(named).unwrap_or(Protocol::Current);
+    if protocol == Protocol::Current && arguments.mended {
+        return Err(Failure::usage("--mended needs a published protocol"));
+    }
+    if protocol != Protocol::Current && arguments.fault.is_some() {
+        return Err(Failure::usage("--fault is a mistake in the driver's own protocol: leave --protocol out"));
+    }
     let faults: Vec<Option<Fault>> = match arguments.fault.as_deref() {
         None => vec![None],
         Some("all") => Fault::ALL.iter().copied().map(Some).collect(),
@@ -63,15 +72,21 @@ pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
     };
     let mut options = Options { states: arguments.states, memory: arguments.memory << 20, ..Options::default() };
     options.threads = arguments.threads.unwrap_or(options.threads);
+    if arguments.every_order {
+        options.reduction = Reduction::Nothing;
+    }
     let mut reports = Vec::new();
     for fault in &faults {
         let policy = fault.map_or_else(Policy::default, Fault::policy);
         if let Some(fault) = fault {
             anstream::println!("{}: {}", fault.id(), fault.about().trim());
         }
-        for scenario in chosen(arguments, protocol, *fault)? {
+        for (protocol, scenario) in chosen(arguments, protocol, *fault)? {
             let report = explore(protocol, policy.clone(), &scenario, &options)
                 .ok_or_else(|| Failure::ours("a scenario with names that the protocol does not know"))?;
+            if let Some(mend) = scenario.mend {
+                anstream::println!("{}: {}", scenario.name, mend.about());
+            }
             anstream::println!("{report}");
             reports.push((*fault, report));
         }
@@ -86,7 +101,8 @@ pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
         let values: Vec<_> = reports.iter().map(|(fault, report)| json(*fault, report)).collect();
         let text = serde_json::to_string_pretty(&serde_json::json!({
             "schema": "csi-certify/modelcheck/1",
-            "protocol": arguments.protocol.to_possible_value().map(|value| value.get_name().to_owned()),
+            "protocol": protocol.name(),
+            "mended": arguments.mended,
             "searches": values,
             "never_reached": missing,
         }));
@@ -100,16 +116,23 @@ pub(super) fn run(arguments: &ModelcheckArguments) -> Result<Exit, Failure> {
     })
 }
 
-fn chosen(arguments: &ModelcheckArguments, protocol: Protocol, fault: Option<Fault>) -> Result<Vec<Scenario>, Failure> {
+type Chosen = Vec<(Protocol, Scenario)>;
+
+fn chosen(arguments: &ModelcheckArguments, protocol: Protocol, fault: Option<Fault>) -> Result<Chosen, Failure> {
     if let Some(number) = arguments.clients {
-        return Ok(vec![clients(number, arguments.crashes)]);
+        return Ok(vec![(protocol, clients(number, arguments.crashes))]);
     }
-    let all = scenarios(protocol);
+    let all: Chosen = if arguments.mended {
+        let hazards = Hazard::ALL.iter().filter(|hazard| hazard.protocols().contains(&protocol));
+        hazards.map(|hazard| hazard.mended(protocol)).collect()
+    } else {
+        scenarios(protocol).into_iter().map(|scenario| (protocol, scenario)).collect()
+    };
     let wanted = arguments.scenario.as_deref().or(fault.map(Fault::scenario));
-    let names: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
+    let names: Vec<&str> = all.iter().map(|(_, scenario)| scenario.name).collect();
     let names = names.join(", ");
     let Some(wanted) = wanted else { return Ok(all) };
-    let found: Vec<Scenario> = all.into_iter().filter(|scenario| scenario.name == wanted).collect();
+    let found: Chosen = all.into_iter().filter(|(_, scenario)| scenario.name == wanted).collect();
     match found.is_empty() {
         true => Err(Failure::usage(format!("no scenario {wanted}: choose one of {names}"))),
         false => Ok(found),
@@ -142,6 +165,10 @@ fn json(fault: Option<Fault>, report: &Report) -> serde_json::Value {
         "depth": report.depth,
         "milliseconds": u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+fn protocol_names() -> [&'static str; 3] {
+    Protocol::ALL.map(Protocol::name)
 }
 
 fn fault_ids() -> Vec<&'static str> {

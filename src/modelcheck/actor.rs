@@ -3,8 +3,11 @@
 use super::super::mountpod::{
     instant::Timestamp,
     protocol::{
-        Answer, Collect, Effect, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome, Retire, Terminate,
-        TerminateOutcome, Unpublish, UnpublishOutcome,
+        Answer, Collect, Effect, EmptinessEvidence, Machine, Policy, Publish, PublishOutcome, Rebind, RebindOutcome,
+        Retire, Terminate, TerminateOutcome, Unpublish, UnpublishOutcome,
+    },
+    published::{
+        Publish2022, Publish2026, PublishedOutcome, Reconcile2022, Reconcile2026, Unpublish2022, Unpublish2026,
     },
 };
 
@@ -49,6 +52,22 @@ impl Actor {
         Self { instance, job, machine, effect }
     }
 
+    /// Whether the actor is a round of the published collector of 2026 at its lock: it leaves alone what a request works on.
+    pub(super) fn yields_to_requests(&self) -> bool {
+        let collects = matches!(&self.machine, AnyMachine::Reconcile2026(round) if round.collects());
+        collects && matches!(self.effect, Effect::Acquire(_))
+    }
+
+    /// Whether the actor may as well be started anew, because it is about to read what it would read first.
+    pub(super) fn begins_anew(&self, policy: &Policy) -> bool {
+        let restarts = match self.machine {
+            AnyMachine::Terminate(_) => true,
+            AnyMachine::Retire(_) => self.job == Job::Housekeeping && policy.emptiness == EmptinessEvidence::SameRead,
+            _ => false,
+        };
+        restarts && matches!(self.effect, Effect::List(_))
+    }
+
     pub(super) fn answered(&self, policy: &Policy, now: Timestamp, answer: Answer) -> Self {
         let (machine, effect) = self.machine.clone().step(policy, now, answer);
         Self { machine, effect, ..*self }
@@ -72,7 +91,7 @@ macro_rules! machines {
                     $(Self::$name(machine) => {
                         let (machine, effect) = machine.step(policy, now, answer);
                         let effect = effect.lift().unwrap_or_else(|reply| Effect::Reply(Outcome::from(reply)));
-                        (Self::$name(Box::new(machine)), effect)
+                        (Self::$name(Box::new(machine.simplified())), effect)
                     })*
                 }
             }
@@ -97,6 +116,8 @@ macro_rules! machines {
 
 machines! {
     Publish, Unpublish, Terminate, Rebind, Collect, Retire,
+    Publish2022, Unpublish2022, Reconcile2022,
+    Publish2026, Unpublish2026, Reconcile2026,
 }
 
 impl From<PublishOutcome> for Outcome {
@@ -133,6 +154,17 @@ impl From<RebindOutcome> for Outcome {
         match outcome {
             RebindOutcome::Failed(text) => Self::Failed(text),
             RebindOutcome::Nothing | RebindOutcome::Rebound | RebindOutcome::Later => Self::Done,
+        }
+    }
+}
+
+impl From<PublishedOutcome> for Outcome {
+    fn from(outcome: PublishedOutcome) -> Self {
+        match outcome {
+            PublishedOutcome::Published => Self::Published,
+            PublishedOutcome::Unpublished => Self::Unpublished,
+            PublishedOutcome::Failed(text) => Self::Failed(text.to_owned()),
+            PublishedOutcome::Done => Self::Done,
         }
     }
 }

@@ -33,6 +33,7 @@ impl Search {
         let read_only = request.kind == RequestKind::PublishReadOnly;
         if let (Outcome::Published, Promise::Published { read_only: there }) = (outcome, ledger.promises[target])
             && there != read_only
+            && self.sees(Invariant::I9)
         {
             let text = format!("{path} is published for reading and writing and read-only at once");
             return Err(Violation::new(Invariant::I9, text));
@@ -41,12 +42,15 @@ impl Search {
         if *outcome == Outcome::Published
             && !contested
             && !gone
+            && self.sees(Invariant::I3)
             && !self.nodes.value(state.node).layers.contains_key(path)
         {
             let text = format!("the publish of {path} is answered with success, and nothing is mounted there");
             return Err(Violation::new(Invariant::I3, text));
         }
-        if let (Outcome::Failed(text), Progress::LastAttempt) = (outcome, ledger.progress[usize::from(number)]) {
+        if let (Outcome::Failed(text), Progress::LastAttempt) = (outcome, ledger.progress[usize::from(number)])
+            && self.sees(Invariant::I8)
+        {
             let text = format!("the request for {path} fails again although all trouble has ended: {text}");
             return Err(Violation::new(Invariant::I8, text));
         }
@@ -68,8 +72,14 @@ impl Search {
         }))
     }
 
+    fn sees(&self, invariant: Invariant) -> bool {
+        self.scenario.watch.sees(invariant)
+    }
+
     pub(super) fn check_deletion(&self, records: &Records, pod: &Pod, now: Timestamp) -> Option<Violation> {
-        if let Some(reference) = annotations::references(pod).first() {
+        if let Some(reference) = annotations::references(pod).first()
+            && self.sees(Invariant::I2)
+        {
             let text = format!("the driver deletes the mount pod that serves {}", reference.target);
             return Some(Violation::new(Invariant::I2, text));
         }
@@ -79,10 +89,13 @@ impl Search {
         let since = records.empty_since.get(&pod.uid).copied().unwrap_or(now);
         let early = now.since(since) < DELAY;
         let text = "the driver deletes a mount pod before its delay has passed";
-        early.then(|| Violation::new(Invariant::I7, text))
+        (early && self.sees(Invariant::I7)).then(|| Violation::new(Invariant::I7, text))
     }
 
     pub(super) fn check_teardown(&self, state: &State, uid: &Uid) -> Option<Violation> {
+        if !self.sees(Invariant::I1) {
+            return None;
+        }
         let records = self.records.value(state.records);
         let pod = records.pods.values().find(|pod| pod.uid == *uid && pod.is_live())?;
         let reference = annotations::references(pod).into_iter().next()?;
@@ -99,6 +112,6 @@ impl Search {
             other.instance == actor.instance && other.effect == Effect::Acquire(mine.lock.clone())
         });
         let text = "a request waits under a lock, and whoever could end the wait needs that lock";
-        blocked.then(|| Violation::new(Invariant::I8, text))
+        (blocked && self.sees(Invariant::I8)).then(|| Violation::new(Invariant::I8, text))
     }
 }

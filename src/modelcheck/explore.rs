@@ -1,7 +1,7 @@
 //! Visits every state of a scenario in layers, so that the first violation is one with the fewest events.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, PoisonError,
@@ -14,8 +14,10 @@ use std::{
 use super::{
     super::mountpod::protocol::Policy,
     Protocol, Scenario, Trace, Violation,
+    event::Event,
     memory::Memory,
-    search::{Event, Search, State},
+    scenario::Watch,
+    search::{Search, State},
     settle::Settling,
     trace,
 };
@@ -27,14 +29,25 @@ pub struct Options {
     pub threads: usize,
     /// How many states may be visited.
     pub states: usize,
+    /// Which orders of moves are visited.
+    pub reduction: Reduction,
     /// How many bytes of memory the process may use; looked at where the system tells.
     pub memory: u64,
+}
+
+/// Which orders of moves are visited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reduction {
+    /// Only one of several orders that cannot be told apart.
+    EqualOrders,
+    /// All of them.
+    Nothing,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, states: 200_000_000, memory: 2 << 30 }
+        Self { threads, states: 200_000_000, reduction: Reduction::EqualOrders, memory: 2 << 30 }
     }
 }
 
@@ -53,6 +66,8 @@ pub struct Report {
     pub depth: usize,
     /// How long it took.
     pub elapsed: Duration,
+    /// Fingerprints of the states in which nothing is under way: a reduction must not lose any.
+    pub quiet: BTreeSet<u128>,
     /// What was reached: kinds of actors with the effects and answers that they met.
     pub reached: Vec<String>,
 }
@@ -71,7 +86,7 @@ pub enum Ending {
 /// Searches the scenario. `None` when its names are no names that the protocol knows, which no scenario here has.
 pub fn explore(protocol: Protocol, policy: Policy, scenario: &Scenario, options: &Options) -> Option<Report> {
     let started = Instant::now();
-    let search = Search::new(protocol, policy, scenario)?;
+    let search = Search::new(protocol, policy, scenario, options.reduction == Reduction::EqualOrders)?;
     let mut memory = Memory::default();
     let mut exploration = Exploration::new(&search, options);
     let (ending, depth) = match search.first(&mut memory) {
@@ -87,6 +102,7 @@ pub fn explore(protocol: Protocol, policy: Policy, scenario: &Scenario, options:
         states: exploration.visited.iter().map(|shard| lock(shard).len()).sum(),
         transitions: exploration.transitions.into_inner(),
         depth,
+        quiet: exploration.quiet.into_inner().unwrap_or_else(PoisonError::into_inner),
         elapsed: started.elapsed(),
         reached,
     })
@@ -104,6 +120,7 @@ struct Exploration<'a> {
     full: AtomicBool,
     broken: Mutex<Vec<Broken>>,
     reached: Mutex<HashSet<String>>,
+    quiet: Mutex<BTreeSet<u128>>,
 }
 
 /// Each visited state with its predecessor and its layer.
@@ -114,7 +131,8 @@ type Ways = HashMap<u128, (u128, u32), Plain>;
 struct Broken {
     violation: Violation,
     at: u128,
-    event: Option<Event>,
+    /// Whether an event breaks it, or the way to rest.
+    at_once: bool,
 }
 
 impl<'a> Exploration<'a> {
@@ -129,6 +147,7 @@ impl<'a> Exploration<'a> {
             full: AtomicBool::new(false),
             broken: Mutex::default(),
             reached: Mutex::default(),
+            quiet: Mutex::default(),
         }
     }
 
@@ -152,7 +171,7 @@ impl<'a> Exploration<'a> {
             });
             let broken = lock(&self.broken)
                 .iter()
-                .min_by_key(|broken| (broken.event.is_none(), broken.violation.clone(), broken.at))
+                .min_by_key(|broken| (!broken.at_once, broken.violation.clone(), broken.at))
                 .cloned();
             if let Some(broken) = broken {
                 let trace = self.trace(&first, root, &broken);
@@ -203,19 +222,22 @@ impl<'a> Exploration<'a> {
 
     fn expand_one(&self, state: &State, layer: u32, memory: &mut Memory, found: &mut Vec<State>) -> usize {
         let at = self.search.fingerprint(state);
+        if let Some(quiet) = self.search.quiet(state) {
+            lock(&self.quiet).insert(self.search.fingerprint(&quiet));
+        }
         if let Some(violation) = self.settles(state, memory) {
-            lock(&self.broken).push(Broken { violation, at, event: None });
+            lock(&self.broken).push(Broken { violation, at, at_once: false });
         }
         let successors = self.search.successors(state, memory);
         let count = successors.len();
-        for (event, next) in successors {
+        for (_, next) in successors {
             match next {
                 Ok(reached) => {
                     if self.visit(self.search.fingerprint(&reached), at, layer) {
                         found.push(reached);
                     }
                 }
-                Err(violation) => lock(&self.broken).push(Broken { violation, at, event: Some(event) }),
+                Err(violation) => lock(&self.broken).push(Broken { violation, at, at_once: true }),
             }
         }
         count
@@ -240,6 +262,9 @@ impl<'a> Exploration<'a> {
 
     /// Follows the way to rest until it joins one that was followed before.
     fn settles(&self, state: &State, memory: &mut Memory) -> Option<Violation> {
+        if self.search.scenario.watch != Watch::Everything {
+            return None;
+        }
         let mut state = self.search.without_trouble(state);
         for _ in 0..STEPS_TO_REST {
             let fingerprint = self.search.fingerprint(&state);
@@ -263,7 +288,7 @@ impl<'a> Exploration<'a> {
             way.push(parent);
         }
         way.reverse();
-        let mut memory = Memory::default();
+        let mut memory = Memory { is_noting: true, ..Memory::default() };
         let mut trace = trace::Writer::new(self.search);
         let mut state = first.clone();
         for wanted in way.iter().skip(1) {
@@ -273,14 +298,35 @@ impl<'a> Exploration<'a> {
                 (self.search.fingerprint(&next) == *wanted).then_some((event, next))
             });
             let Some((event, next)) = step else { break };
-            trace.write(&state, event, Some(&next));
+            self.trace_event(&state, &event, &mut trace, &mut memory);
             state = next;
         }
-        match broken.event {
-            Some(event) => trace.write(&state, event, None),
-            None => self.trace_to_rest(&state, &mut trace, &mut memory),
+        if broken.at_once {
+            let successors = self.search.successors(&state, &mut memory);
+            let breaks = |next: &Result<State, Violation>| next.as_ref().is_err_and(|found| *found == broken.violation);
+            if let Some((event, _)) = successors.into_iter().find(|(_, next)| breaks(next)) {
+                self.trace_event(&state, &event, &mut trace, &mut memory);
+            }
+        } else {
+            self.trace_to_rest(&state, &mut trace, &mut memory);
         }
         trace.end()
+    }
+
+    fn trace_event(&self, state: &State, event: &Event, trace: &mut trace::Writer<'_>, memory: &mut Memory) {
+        let mut state = state.clone();
+        for made in event.moves() {
+            match self.search.apply(&state, *made, memory) {
+                Some(Ok(next)) => {
+                    trace.write(&state, *made, Some(&next));
+                    state = next;
+                }
+                _ => return trace.write(&state, *made, None),
+            }
+            if self.search.check(&state, memory).is_some() {
+                return;
+            }
+        }
     }
 
     fn trace_to_rest(&self, state: &State, trace: &mut trace::Writer<'_>, memory: &mut Memory) {
@@ -288,11 +334,11 @@ impl<'a> Exploration<'a> {
         let mut state = self.search.without_trouble(state);
         for _ in 0..STEPS_TO_REST {
             match self.search.settle(&state, memory) {
-                Settling::Step(event, Ok(next)) => {
-                    trace.write(&state, event, Some(&next));
+                Settling::Step(made, Ok(next)) => {
+                    trace.write(&state, made, Some(&next));
                     state = next;
                 }
-                Settling::Step(event, Err(_)) => return trace.write(&state, event, None),
+                Settling::Step(made, Err(_)) => return trace.write(&state, made, None),
                 Settling::AtRest => return,
             }
         }

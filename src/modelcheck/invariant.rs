@@ -110,6 +110,22 @@ pub(super) fn check(records: &Records, node: &World, ledger: &Ledger, targets: &
     })
 }
 
+/// Looks for one broken promise of a published protocol, by what a user loses: a record that is about to vanish does no harm
+/// by what it still names.
+pub(super) fn check_one(
+    invariant: Invariant,
+    records: &Records,
+    node: &World,
+    ledger: &Ledger,
+    targets: &[TargetPath],
+) -> Option<Violation> {
+    let mut live = records.clone();
+    if invariant == Invariant::I4 {
+        live.pods.retain(|_, pod| pod.is_live());
+    }
+    check(&live, node, ledger, targets).filter(|broken| broken.invariant == invariant)
+}
+
 fn twins(records: &Records) -> Option<&PodKey> {
     let mut confirmed: Vec<&PodKey> = Vec::new();
     for pod in records.pods.values().filter(|pod| pod.is_live() && !annotations::is_unconfirmed(pod)) {

@@ -12,9 +12,9 @@ use super::{
         protocol::{Answer, Effect, Liveness, MountOperation, TargetState},
     },
     actor::Actor,
+    event::Fate,
     invariant::Violation,
     records::Fresh,
-    search::Fate,
     store::Kept,
 };
 
@@ -23,6 +23,8 @@ use super::{
 pub(super) struct Memory {
     pub(super) performed: HashMap<(Kept, Kept, Fate, Fresh, Timestamp), Performed>,
     pub(super) checked: HashMap<(Kept, Kept, Kept), Option<Violation>>,
+    /// Whether events note their moves.
+    pub(super) is_noting: bool,
     /// Which kinds of machines met which effects, and what became of them.
     pub(super) reached: HashSet<Reached>,
 }

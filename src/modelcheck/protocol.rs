@@ -7,6 +7,10 @@ use super::{
         AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, VolumeId, annotations,
         pod::{ConfigurationHash, NodeId, Pod, PodKey},
         protocol::{Collect, Policy, Publish, PublishRequest, Rebind, Retire, Terminate, Unpublish, UnpublishRequest},
+        published::{
+            Mend, Publish2022, Publish2026, PublishedRequest, Reconcile2022, Reconcile2026, Reconciliation,
+            Unpublish2022, Unpublish2026,
+        },
     },
     actor::{AnyMachine, Job},
     records::Records,
@@ -18,6 +22,24 @@ use super::{
 pub enum Protocol {
     /// The one that the driver runs.
     Current,
+    /// That of the JuiceFS CSI driver 0.13, of 2022.
+    Published2022,
+    /// That of the JuiceFS CSI driver 0.32, of 2026.
+    Published2026,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Current, Self::Published2022, Self::Published2026];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Published2022 => "published-2022",
+            Self::Published2026 => "published-2026",
+        }
+    }
 }
 
 /// The names that all machines of a search use.
@@ -28,6 +50,7 @@ pub(super) struct Cast {
     volume: VolumeId,
     key: PodKey,
     content: VolumeContent,
+    mend: Option<Mend>,
     pub(super) targets: Vec<TargetPath>,
 }
 
@@ -39,7 +62,7 @@ impl Cast {
         let configuration = ConfigurationHash::of(&BTreeMap::new(), &content);
         let key = PodKey { node: node.clone(), volume: volume.clone(), configuration };
         let targets: Option<Vec<_>> = (0..scenario.targets()).map(|target| target_text(target).parse().ok()).collect();
-        Some(Self { protocol, node, volume, key, content, targets: targets? })
+        Some(Self { protocol, node, volume, key, content, mend: scenario.mend, targets: targets? })
     }
 
     pub(super) fn target(&self, target: u8) -> &TargetPath {
@@ -51,11 +74,19 @@ impl Cast {
         let target = self.target(request.target).clone();
         let read_only = request.kind == RequestKind::PublishReadOnly;
         let is_publish = request.kind != RequestKind::Unpublish;
+        let published = || PublishedRequest {
+            key: self.key.clone(),
+            content: self.content.clone(),
+            target: target.clone(),
+            read_only,
+            letters: LETTERS * (u32::from(request.target) + 1),
+            mend: self.mend,
+        };
         match (self.protocol, is_publish) {
             (Protocol::Current, true) => Publish::new(PublishRequest {
                 key: self.key.clone(),
                 content: self.content.clone(),
-                target,
+                target: target.clone(),
                 role: Role::Target,
                 fingerprint: fingerprint(read_only),
                 mount_group: None,
@@ -65,6 +96,10 @@ impl Cast {
                 let (node, volume) = (self.node.clone(), self.volume.clone());
                 Unpublish::new(UnpublishRequest { node, volume, target, role: Role::Target }).into()
             }
+            (Protocol::Published2022, true) => Publish2022::new(published()).into(),
+            (Protocol::Published2022, false) => Unpublish2022::new(published()).into(),
+            (Protocol::Published2026, true) => Publish2026::new(published()).into(),
+            (Protocol::Published2026, false) => Unpublish2026::new(published()).into(),
         }
     }
 
@@ -80,13 +115,19 @@ impl Cast {
         let chores = scenario.chores;
         for pod in records.pods.values() {
             let live = pod.is_live();
+            let due = if live { chores.collect || chores.retire } else { chores.terminate };
             match self.protocol {
                 Protocol::Current if !live && chores.terminate => add(Terminate::new(pod).into()),
                 Protocol::Current if live && chores.collect && annotations::is_referenced(pod) => {
                     add(Collect::new(self.node.clone(), self.volume.clone(), pod.uid.clone()).into());
                 }
+                Protocol::Published2022 if due => add(Reconcile2022::new(self.round(scenario, pod)).into()),
+                Protocol::Published2026 if due => add(Reconcile2026::new(self.round(scenario, pod)).into()),
                 _ => {}
             }
+        }
+        if self.protocol != Protocol::Current {
+            return found;
         }
         let idle = |pod: &Pod| pod.is_live() && !annotations::is_referenced(pod);
         if chores.retire && records.pods.values().any(idle) {
@@ -104,11 +145,25 @@ impl Cast {
         found
     }
 
+    fn round(&self, scenario: &Scenario, pod: &Pod) -> Reconciliation {
+        Reconciliation {
+            key: self.key.clone(),
+            pod: pod.name.clone(),
+            candidates: if scenario.chores.collect { self.targets.clone() } else { Vec::new() },
+            letters: 0,
+            mend: self.mend,
+        }
+    }
+
+    /// Whether a reference may be absent while a reconciler moves it, as long as it does so in the end.
+    pub(super) fn moves_references(&self) -> bool {
+        self.protocol != Protocol::Current
+    }
+
     /// Deletes what nothing refers to, whatever the scenario's chores are.
     pub(super) fn retire(&self) -> Option<AnyMachine> {
-        match self.protocol {
-            Protocol::Current => Some(Retire::new(self.node.clone(), self.volume.clone()).into()),
-        }
+        let current = self.protocol == Protocol::Current;
+        current.then(|| Retire::new(self.node.clone(), self.volume.clone()).into())
     }
 }
 
@@ -124,6 +179,9 @@ pub(super) fn bounded(mut policy: Policy, scenario: &Scenario) -> Policy {
 
 /// How long a pod stays in scenarios with a delay.
 pub(super) const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Keeps the letters apart that requests for different targets begin with.
+const LETTERS: u32 = 16;
 
 fn fingerprint(read_only: bool) -> Fingerprint {
     Fingerprint {

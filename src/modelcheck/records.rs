@@ -78,6 +78,17 @@ impl Records {
         self.empty_since = since.collect();
     }
 
+    /// Takes away what no step reads any more and would only make records differ.
+    pub(super) fn forget_marks(&mut self) {
+        let pods: Vec<Pod> = self.pods.values().cloned().collect();
+        for pod in self.pods.values_mut() {
+            annotations::forget_marks(pod, &pods);
+            if pod.deleting {
+                pod.status = PodStatus::default();
+            }
+        }
+    }
+
     fn put(&mut self, name: &PodName, result: Result<Option<Pod>, ApiError>) -> Answer {
         match result {
             Ok(Some(pod)) => {

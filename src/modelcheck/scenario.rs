@@ -1,5 +1,7 @@
 //! Who takes part in a search, what may go wrong and how often.
 
+use super::{super::mountpod::published::Mend, Invariant};
+
 /// One search: a list of requests and a bound for each kind of trouble.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
@@ -13,6 +15,8 @@ pub struct Scenario {
     pub published: Vec<u8>,
     /// How many driver instances there are.
     pub instances: u8,
+    /// How many of them, the last ones, do no background work: they only end the requests that they have.
+    pub leaving: u8,
     /// Which background work may run.
     pub chores: Chores,
     /// Whether a pod stays for a while after its last reference.
@@ -21,6 +25,26 @@ pub struct Scenario {
     pub workloads: bool,
     /// How often each kind of trouble may happen.
     pub trouble: Vec<(Trouble, u8)>,
+    /// What is looked for.
+    pub watch: Watch,
+    /// The change of a published protocol that is tried.
+    pub mend: Option<Mend>,
+}
+
+/// What a search looks for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Watch {
+    /// Every broken promise, also on the way to rest.
+    #[default]
+    Everything,
+    /// One promise, at the moment at which it is broken: others are broken on the way, and have their own scenarios.
+    Only(Invariant),
+}
+
+impl Watch {
+    pub(super) fn sees(self, invariant: Invariant) -> bool {
+        self == Self::Everything || self == Self::Only(invariant)
+    }
 }
 
 /// One request of the orchestrator.
@@ -85,6 +109,8 @@ pub enum Trouble {
     Scribble,
     /// A mount on a target fails.
     FailedMount,
+    /// A daemon that is being started does not serve in time.
+    SlowDaemon,
     /// A workload is asked to shut down.
     WorkloadShutdown,
     /// A workload is gone, and nobody unpublishes its target.
@@ -95,7 +121,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crash,
         Self::CutOff,
         Self::LostReply,
@@ -108,6 +134,7 @@ impl Trouble {
         Self::ClockStep,
         Self::Scribble,
         Self::FailedMount,
+        Self::SlowDaemon,
         Self::WorkloadShutdown,
         Self::WorkloadLoss,
         Self::Reboot,

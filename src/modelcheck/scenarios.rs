@@ -1,7 +1,7 @@
 //! The named scenarios: each small enough to be searched to its end.
 
 use super::{
-    Protocol,
+    Hazard, Protocol,
     scenario::{Chores, Request, RequestKind, Scenario, Trouble},
 };
 
@@ -9,19 +9,23 @@ use super::{
 pub fn scenarios(protocol: Protocol) -> Vec<Scenario> {
     match protocol {
         Protocol::Current => current(),
+        Protocol::Published2022 | Protocol::Published2026 => {
+            let hazards = Hazard::ALL.iter().filter(|hazard| hazard.protocols().contains(&protocol));
+            hazards.map(|hazard| hazard.scenario(protocol)).collect()
+        }
     }
 }
 
-const TERMINATE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: false };
+pub(super) const TERMINATE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: false };
 const RECOVER: Chores = Chores { terminate: true, rebind: true, collect: false, retire: false };
-const COLLECT: Chores = Chores { terminate: true, rebind: false, collect: true, retire: false };
-const RETIRE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: true };
+pub(super) const COLLECT: Chores = Chores { terminate: true, rebind: false, collect: true, retire: false };
+pub(super) const RETIRE: Chores = Chores { terminate: true, rebind: false, collect: false, retire: true };
 
-fn publish(target: u8, instance: u8) -> Request {
+pub(super) fn publish(target: u8, instance: u8) -> Request {
     Request { kind: RequestKind::Publish, target, instance }
 }
 
-fn unpublish(target: u8, instance: u8) -> Request {
+pub(super) fn unpublish(target: u8, instance: u8) -> Request {
     Request { kind: RequestKind::Unpublish, target, instance }
 }
 
@@ -35,6 +39,24 @@ pub fn clients(number: u8, crashes: u8) -> Scenario {
         instances: 1,
         chores: TERMINATE,
         trouble: vec![(Trouble::CutOff, crashes)],
+        ..Scenario::default()
+    }
+}
+
+/// Everything at once, each kind of trouble once: two driver instances publish and unpublish two targets of one volume while
+/// references are collected, deletions are delayed, a pod is evicted and a reply is lost. The second instance is one that is
+/// being replaced: it ends its requests and does no background work.
+fn everything() -> Scenario {
+    Scenario {
+        name: "everything",
+        about: "two instances, a collector, delayed deletion, an eviction and a lost reply in one scenario",
+        requests: vec![publish(0, 0), unpublish(0, 0), publish(1, 1), unpublish(1, 1)],
+        instances: 2,
+        leaving: 1,
+        chores: Chores { terminate: true, rebind: true, collect: true, retire: true },
+        delayed_deletion: true,
+        workloads: true,
+        trouble: vec![(Trouble::ClockStep, 1), (Trouble::Eviction, 1), (Trouble::LostReply, 1)],
         ..Scenario::default()
     }
 }
@@ -86,7 +108,7 @@ fn current() -> Vec<Scenario> {
             requests: vec![publish(1, 0), unpublish(0, 0)],
             instances: 1,
             chores: RECOVER,
-            trouble: vec![(Trouble::DaemonLoss, 1)],
+            trouble: vec![(Trouble::DaemonLoss, 1), (Trouble::SlowDaemon, 1)],
             ..Scenario::default()
         },
         Scenario {
@@ -147,6 +169,15 @@ fn current() -> Vec<Scenario> {
             ..Scenario::default()
         },
         Scenario {
+            name: "slow-daemon",
+            about: "a daemon does not serve before its publish gives up, and the publish takes its reference back",
+            requests: vec![publish(0, 0), publish(1, 0), unpublish(0, 0)],
+            instances: 1,
+            chores: TERMINATE,
+            trouble: vec![(Trouble::SlowDaemon, 2)],
+            ..Scenario::default()
+        },
+        Scenario {
             name: "contradiction",
             about: "one target is published for writing and read-only",
             requests: vec![
@@ -178,5 +209,11 @@ fn current() -> Vec<Scenario> {
             trouble: vec![(Trouble::Reboot, 1)],
             ..Scenario::default()
         },
+        Scenario {
+            name: "three-clients",
+            about: "three publishes and three unpublishes of two targets, one of them cut off",
+            ..clients(3, 1)
+        },
+        everything(),
     ]
 }

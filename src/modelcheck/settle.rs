@@ -3,18 +3,19 @@
 use super::{
     super::mountpod::{TargetPath, protocol::WorkloadState},
     actor::{Actor, Job},
+    event::{Fate, Move},
     invariant::{Invariant, Violation, check_at_rest, check_empty},
     ledger::{Ledger, Phase, Progress, Promise},
     memory::Memory,
     protocol::DELAY,
     scenario::{Budget, Request, RequestKind},
-    search::{Event, Fate, Next, Search, State},
+    search::{Next, Search, State},
 };
 
 /// What happens next on the way to rest.
 pub(super) enum Settling {
     /// This, and the state after it.
-    Step(Event, Next),
+    Step(Move, Next),
     /// Everything has come to rest, and everybody has left.
     AtRest,
 }
@@ -31,47 +32,47 @@ impl Search {
     /// The one next step: the kubelet first, then whoever runs, then requests that are made again, then background work.
     pub(super) fn settle(&self, state: &State, memory: &mut Memory) -> Settling {
         if self.kubelet_is_due(state) {
-            return Settling::Step(Event::Kubelet, Ok(self.run_kubelet(state)));
+            return Settling::Step(Move::Kubelet, Ok(self.run_kubelet(state)));
         }
         // Whoever was started last goes first: it may be what the others wait for.
         let free = (0..state.actors.len()).find(|index| !self.is_blocked(state, *index));
         if let Some(index) = free {
             let actor = u8::try_from(index).unwrap_or(u8::MAX);
             let next = self.advance(state, index, Fate::Performed, memory);
-            return Settling::Step(Event::Advance { actor, fate: Fate::Performed }, next);
+            return Settling::Step(Move::Advance { actor, fate: Fate::Performed }, next);
         }
         if !state.actors.is_empty() {
             let text = "all that runs waits for locks, and nobody gives one back";
-            return Settling::Step(Event::Settle, Err(Violation::new(Invariant::I8, text)));
+            return Settling::Step(Move::Settle, Err(Violation::new(Invariant::I8, text)));
         }
         let ledger = self.ledgers.value(state.ledger);
         match ledger.phase {
-            Phase::Explore => Settling::Step(Event::Settle, Ok(self.without_trouble(state))),
-            Phase::Finish => match self.beginnings(state, &ledger).first() {
-                Some(number) => Settling::Step(Event::Begin(*number), self.begin(state, *number, memory)),
+            Phase::Explore => Settling::Step(Move::Settle, Ok(self.without_trouble(state))),
+            Phase::Finish => match self.beginnings(state, ledger).first() {
+                Some(number) => Settling::Step(Move::Begin(*number), self.begin(state, *number, memory)),
                 None => self.enter(state, Phase::Repair),
             },
             Phase::Repair => self.chore_or(state, memory, |search| {
                 let (records, node) = (search.records.value(state.records), search.nodes.value(state.node));
-                match check_at_rest(&records, &node, &ledger, &search.cast.targets) {
-                    Some(violation) => Settling::Step(Event::Settle, Err(violation)),
+                match check_at_rest(records, node, ledger, &search.cast.targets) {
+                    Some(violation) => Settling::Step(Move::Settle, Err(violation)),
                     None => search.enter(state, Phase::Leave { next: 0 }),
                 }
             }),
             Phase::Leave { next } if next < self.scenario.targets() => {
-                Settling::Step(Event::Settle, self.leave(state, &ledger, next, memory))
+                Settling::Step(Move::Settle, self.leave(state, ledger, next, memory))
             }
             Phase::Leave { .. } => {
                 let state = self.changed(state, |ledger| {
                     ledger.phase = Phase::Sweep;
                     ledger.now = ledger.now.after(DELAY);
                 });
-                Settling::Step(Event::Settle, self.sweep(&state, memory))
+                Settling::Step(Move::Settle, self.sweep(&state, memory))
             }
             Phase::Sweep => self.chore_or(state, memory, |search| {
                 let (records, node) = (search.records.value(state.records), search.nodes.value(state.node));
-                match check_empty(&records, &node, &search.abandoned(&ledger)) {
-                    Some(violation) => Settling::Step(Event::Settle, Err(violation)),
+                match check_empty(records, node, &search.abandoned(ledger)) {
+                    Some(violation) => Settling::Step(Move::Settle, Err(violation)),
                     None => Settling::AtRest,
                 }
             }),
@@ -90,7 +91,7 @@ impl Search {
     }
 
     fn enter(&self, state: &State, phase: Phase) -> Settling {
-        Settling::Step(Event::Settle, Ok(self.changed(state, |ledger| ledger.phase = phase)))
+        Settling::Step(Move::Settle, Ok(self.changed(state, |ledger| ledger.phase = phase)))
     }
 
     /// Background work that still changes something; when there is none, what comes after.
@@ -102,7 +103,7 @@ impl Search {
                 broken => broken,
             };
             if !matches!(&next, Ok(reached) if reached == state) {
-                return Settling::Step(Event::Chore { instance: 0, number }, next);
+                return Settling::Step(Move::Chore { instance: 0, number }, next);
             }
         }
         then(self)

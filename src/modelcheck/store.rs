@@ -3,25 +3,32 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use super::fingerprint::Shape;
 
 /// The number of a value in its store.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Kept(u32);
+pub(super) struct Kept(pub(super) u32);
 
-/// Values of one kind, shared by all threads of a search.
+/// Values of one kind, shared by all threads of a search. Whoever has a number reads its value without a lock.
 #[derive(Debug)]
 pub(super) struct Store<T> {
     numbers: RwLock<HashMap<Arc<T>, Kept>>,
-    entries: RwLock<Vec<(Arc<T>, Arc<Shape>)>>,
+    /// Each block has twice the room of the one before it, so that no value ever moves.
+    blocks: [OnceLock<Box<[OnceLock<Entry<T>>]>>; BLOCKS],
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    value: Arc<T>,
+    shape: Shape,
 }
 
 impl<T: Eq + Hash> Store<T> {
     pub(super) fn new() -> Self {
-        Self { numbers: RwLock::default(), entries: RwLock::default() }
+        Self { numbers: RwLock::default(), blocks: [const { OnceLock::new() }; BLOCKS] }
     }
 
     /// The number of the value.
@@ -30,28 +37,43 @@ impl<T: Eq + Hash> Store<T> {
         if let Some(kept) = known {
             return kept;
         }
-        let shape = Arc::new(Shape::of(&value));
+        let shape = Shape::of(&value);
         let mut numbers = self.numbers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = numbers.get(&value) {
             return *kept;
         }
         let value = Arc::new(value);
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = Kept(u32::try_from(entries.len()).unwrap_or(u32::MAX));
-        entries.push((value.clone(), shape));
+        let kept = Kept(u32::try_from(numbers.len()).unwrap_or(u32::MAX));
+        let (block, place) = place(kept);
+        let room = || (0..FIRST_BLOCK << block).map(|_| OnceLock::new()).collect();
+        let entry = Entry { value: value.clone(), shape };
+        // Numbers are given out under the lock, so the place is free.
+        self.blocks[block].get_or_init(room)[place].get_or_init(|| entry);
         numbers.insert(value, kept);
         kept
     }
 
-    pub(super) fn value(&self, kept: Kept) -> Arc<T> {
-        self.entry(kept).0
+    pub(super) fn value(&self, kept: Kept) -> &T {
+        &self.entry(kept).value
     }
 
-    pub(super) fn shape(&self, kept: Kept) -> Arc<Shape> {
-        self.entry(kept).1
+    pub(super) fn shape(&self, kept: Kept) -> &Shape {
+        &self.entry(kept).shape
     }
 
-    fn entry(&self, kept: Kept) -> (Arc<T>, Arc<Shape>) {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)[kept.0 as usize].clone()
+    #[expect(clippy::expect_used, reason = "a number is given out only after its value was put in its place")]
+    fn entry(&self, kept: Kept) -> &Entry<T> {
+        let (block, place) = place(kept);
+        self.blocks[block].get().and_then(|block| block[place].get()).expect("a number has a value")
     }
 }
+
+/// The block of a number, and its place there.
+fn place(kept: Kept) -> (usize, usize) {
+    let number = kept.0 as usize + FIRST_BLOCK;
+    let block = (number.ilog2() - FIRST_BLOCK.ilog2()) as usize;
+    (block, number - (FIRST_BLOCK << block))
+}
+
+const FIRST_BLOCK: usize = 256;
+const BLOCKS: usize = 25;

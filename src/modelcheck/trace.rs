@@ -1,10 +1,11 @@
 //! A way through a search as people read it: one line for each event, one lane for each actor.
 
 use super::{
-    super::mountpod::protocol::{Effect, MountOperation},
-    actor::{Actor, Job},
+    actor::{Actor, AnyMachine, Job},
+    event::{Fate, Move},
     scenario::{RequestKind, Trouble, target_text},
-    search::{Event, Fate, Search, State},
+    search::{Search, State},
+    telling,
 };
 
 /// The events from the beginning to the broken promise.
@@ -45,8 +46,8 @@ impl<'a> Writer<'a> {
         self.at_rest = true;
     }
 
-    pub(super) fn write(&mut self, state: &State, event: Event, next: Option<&State>) {
-        let (lane, text) = self.describe(state, event, next);
+    pub(super) fn write(&mut self, state: &State, made: Move, next: Option<&State>) {
+        let (lane, text) = self.describe(state, made, next);
         if !text.is_empty() {
             self.trace.steps.push(Step { lane, text, at_rest: self.at_rest });
         }
@@ -56,30 +57,41 @@ impl<'a> Writer<'a> {
         self.trace
     }
 
-    fn describe(&self, state: &State, event: Event, next: Option<&State>) -> (String, String) {
-        match event {
-            Event::Begin(number) => {
+    fn describe(&self, state: &State, made: Move, next: Option<&State>) -> (String, String) {
+        match made {
+            Move::Begin(number) => {
                 let request = self.search.scenario.requests[usize::from(number)];
-                (self.request_lane(number), format!("{} begins: lists the pods", kind(request.kind)))
+                let machine = self.search.cast.machine(request);
+                (self.request_lane(number), format!("begins: {}", self.first_effect(state, machine)))
             }
-            Event::Chore { instance, number } => {
+            Move::Chore { instance, number } => {
                 let chores = self.search.chores(state, instance);
-                let name = chores.get(usize::from(number)).map_or("housekeeping", |(_, machine)| machine.kind());
-                (self.housekeeping_lane(instance), format!("{name} begins: lists the pods"))
+                let begun = chores
+                    .into_iter()
+                    .nth(usize::from(number))
+                    .map(|(_, machine)| format!("{} begins: {}", machine.kind(), self.first_effect(state, machine)));
+                (self.housekeeping_lane(instance), begun.unwrap_or_default())
             }
-            Event::Advance { actor, fate } => {
+            Move::Advance { actor, fate } => {
                 let actor = self.search.actors.value(state.actors[usize::from(actor)]);
-                (self.lane(&actor), format!("{}{}", effect(&actor), self.outcome(state, next, fate)))
+                let seen = telling::effect(&actor.effect, self.search.records.value(state.records));
+                (self.lane(actor), format!("{seen}{}", self.outcome(state, next, fate)))
             }
-            Event::Kubelet => ("kubelet".to_owned(), "starts the daemon of a pod".to_owned()),
-            Event::Crash(instance) => (self.housekeeping_lane(instance), "the driver crashes".to_owned()),
-            Event::CutOff(number) => {
+            Move::Kubelet => ("kubelet".to_owned(), "starts the daemon of a pod".to_owned()),
+            Move::Crash(instance) => (self.housekeeping_lane(instance), "the driver crashes".to_owned()),
+            Move::CutOff(number) => {
                 let actor = self.search.actors.value(state.actors[usize::from(number)]);
-                (self.lane(&actor), "is cut off".to_owned())
+                (self.lane(actor), "is cut off".to_owned())
             }
-            Event::Other(trouble, subject) => other(trouble, subject),
-            Event::Settle => (String::new(), String::new()),
+            Move::Other(trouble, subject) => other(trouble, subject),
+            Move::Settle => (String::new(), String::new()),
         }
+    }
+
+    fn first_effect(&self, state: &State, machine: AnyMachine) -> String {
+        let now = self.search.ledgers.value(state.ledger).now;
+        let actor = Actor::new(0, Job::Housekeeping, machine, &self.search.policy, now);
+        telling::effect(&actor.effect, self.search.records.value(state.records))
     }
 
     fn outcome(&self, state: &State, next: Option<&State>, fate: Fate) -> &'static str {
@@ -89,6 +101,7 @@ impl<'a> Writer<'a> {
             Fate::Conflict => " (refused: a conflict)",
             Fate::ApiFailure => " (the API fails)",
             Fate::FailedMount => " (fails)",
+            Fate::NotYet => " (it does not serve yet)",
             Fate::Performed if next.is_some_and(|next| next.actors.len() < state.actors.len()) => ", and replies",
             Fate::Performed => "",
         }
@@ -139,28 +152,4 @@ fn other(trouble: Trouble, subject: u8) -> (String, String) {
         other => ("world", format!("{other:?}")),
     };
     (lane.to_owned(), text)
-}
-
-fn effect(actor: &Actor) -> String {
-    match &actor.effect {
-        Effect::List(_) => "lists the pods".to_owned(),
-        Effect::Create(_) => "creates a pod".to_owned(),
-        Effect::Update(..) => "writes the pod".to_owned(),
-        Effect::Delete(..) => "deletes the pod".to_owned(),
-        Effect::Workloads(_) => "asks for the workloads".to_owned(),
-        Effect::Acquire(_) => "takes the lock".to_owned(),
-        Effect::Release(_) => "gives the lock back".to_owned(),
-        Effect::Wait(_) => "waits".to_owned(),
-        Effect::Reply(_) => "replies".to_owned(),
-        Effect::Mount(operation) => match operation {
-            MountOperation::Look(target) => format!("looks at {target}"),
-            MountOperation::Verify(_) => "checks the daemon".to_owned(),
-            MountOperation::Prepare { target, .. } => format!("makes {target}"),
-            MountOperation::Bind { target, .. } => format!("mounts on {target}"),
-            MountOperation::UnmountBeneath(target) => format!("removes the layers beneath {target}"),
-            MountOperation::UnmountAll(target) => format!("unmounts {target}"),
-            MountOperation::RemoveTarget(target) => format!("removes {target}"),
-            MountOperation::Teardown(_) => "stops the pod's daemon".to_owned(),
-        },
-    }
 }

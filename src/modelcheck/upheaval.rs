@@ -1,26 +1,26 @@
 //! What may go wrong in a state, or merely happen, and what it leaves.
 
-use std::sync::Arc;
-
 use super::{
     super::mountpod::{annotations, api::Preconditions, protocol::WorkloadState},
     actor::{Actor, Job},
+    event::Move,
     ledger::{Ledger, Progress, Promise},
     protocol::DELAY,
     scenario::{RequestKind, Trouble},
-    search::{Event, Next, Search, State},
+    search::{Next, Search, State},
     store::Kept,
 };
 
 impl Search {
-    pub(super) fn troubles(&self, state: &State, ledger: &Ledger, found: &mut Vec<(Event, Next)>) {
+    pub(super) fn troubles(&self, state: &State, ledger: &Ledger, found: &mut Vec<(Move, Next)>) {
         let spend = |state: State, trouble| self.changed(&state, |ledger| ledger.budget = ledger.budget.after(trouble));
         if ledger.budget.allows(Trouble::Crash) {
             for instance in 0..self.scenario.instances {
                 let runs = state.actors.iter().any(|actor| self.actors.value(*actor).instance == instance);
-                if runs {
+                // Housekeeping that has only begun is not kept as an actor.
+                if runs || (self.is_reduced && !self.chores(state, instance).is_empty()) {
                     let crashed = self.without_actors(state, |actor| actor.instance == instance);
-                    found.push((Event::Crash(instance), Ok(spend(crashed, Trouble::Crash))));
+                    found.push((Move::Crash(instance), Ok(spend(crashed, Trouble::Crash))));
                 }
             }
         }
@@ -28,7 +28,7 @@ impl Search {
         for trouble in Trouble::ALL.into_iter().filter(|trouble| ledger.budget.allows(*trouble)) {
             for subject in 0..SUBJECTS {
                 if let Some(changed) = self.strike(state, ledger, trouble, subject) {
-                    found.push((Event::Other(trouble, subject), Ok(spend(changed, trouble))));
+                    found.push((Move::Other(trouble, subject), Ok(spend(changed, trouble))));
                 }
             }
         }
@@ -39,7 +39,7 @@ impl Search {
         state: &State,
         ledger: &Ledger,
         actors: std::ops::RangeInclusive<usize>,
-        found: &mut Vec<(Event, Next)>,
+        found: &mut Vec<(Move, Next)>,
     ) {
         if !ledger.budget.allows(Trouble::CutOff) {
             return;
@@ -48,21 +48,21 @@ impl Search {
             let cut = self.actors.value(*kept);
             let left = self.without_actors(state, |actor| *actor == *cut);
             let left = self.changed(&left, |ledger| ledger.budget = ledger.budget.after(Trouble::CutOff));
-            found.push((Event::CutOff(u8::try_from(number).unwrap_or(u8::MAX)), Ok(left)));
+            found.push((Move::CutOff(u8::try_from(number).unwrap_or(u8::MAX)), Ok(left)));
         }
     }
 
     /// What the trouble does to the pod or target of this number; `None` when it does nothing.
     fn strike(&self, state: &State, ledger: &Ledger, trouble: Trouble, subject: u8) -> Option<State> {
-        let mut records = (*self.records.value(state.records)).clone();
-        let mut node = (*self.nodes.value(state.node)).clone();
+        let mut records = self.records.value(state.records).clone();
+        let mut node = self.nodes.value(state.node).clone();
         let number = usize::from(subject);
         let pod = records.pods.values().nth(number).cloned();
         match trouble {
             Trouble::Eviction => {
                 let pod = pod.filter(|pod| pod.is_live() && !annotations::is_unconfirmed(pod))?;
                 drop(records.delete(&pod.name, &Preconditions::default(), self.fresh(state)));
-                node.kill_daemon(&pod.uid);
+                node.daemons.remove(&pod.uid);
             }
             Trouble::DaemonLoss => {
                 let pod = pod.filter(|pod| node.daemons.get(&pod.uid).is_some_and(|(_, alive)| *alive))?;
@@ -109,7 +109,7 @@ impl Search {
             }
             _ => return None,
         }
-        Some(State { records: self.records.keep(records), node: self.nodes.keep(node), ..state.clone() })
+        Some(State { records: self.keep_records(records), node: self.nodes.keep(node), ..state.clone() })
     }
 
     fn unpublishes(&self, state: &State, target: u8) -> bool {
@@ -126,8 +126,8 @@ impl Search {
     fn without_actors(&self, state: &State, is_cut: impl Fn(&Actor) -> bool) -> State {
         let node = self.nodes.value(state.node);
         let (cut, left): (Vec<Kept>, Vec<Kept>) =
-            state.actors.iter().partition(|actor| is_cut(&self.actors.value(**actor)));
-        let cut: Vec<Arc<Actor>> = cut.into_iter().map(|actor| self.actors.value(actor)).collect();
+            state.actors.iter().partition(|actor| is_cut(self.actors.value(**actor)));
+        let cut: Vec<&Actor> = cut.into_iter().map(|actor| self.actors.value(actor)).collect();
         let state = State { actors: left, ..state.clone() };
         self.changed(&state, |ledger| {
             for actor in cut {

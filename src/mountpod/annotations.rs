@@ -171,6 +171,19 @@ pub fn touch(pod: &mut Pod) {
     pod.annotations.insert(TOUCHED.to_owned(), pod.version.as_str().to_owned());
 }
 
+/// Takes away what no step reads any more: the trace of a touch, the hand-over from a version that is gone, and what was to
+/// become of a pod that is being deleted. Only a search of states needs this, to see that two records mean the same.
+pub fn forget_marks<'a>(pod: &mut Pod, pods: impl IntoIterator<Item = &'a Pod>) {
+    pod.annotations.remove(TOUCHED);
+    if pod.deleting || !pods.into_iter().any(|predecessor| took_over(pod, predecessor)) {
+        pod.annotations.remove(HANDED_OVER);
+    }
+    if pod.deleting {
+        pod.annotations.remove(UNCONFIRMED);
+        pod.annotations.remove(DELETE_AT);
+    }
+}
+
 fn hand_over_mark(uid: &Uid, version: &ResourceVersion) -> String {
     format!("{uid}@{version}")
 }

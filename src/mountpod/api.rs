@@ -57,6 +57,10 @@ pub enum WriteMode {
     Unconditional,
     /// Nothing, and only the annotations are replaced, all of them.
     PatchAnnotations,
+    /// Nothing, and only the annotations of the given pod are set; others stay.
+    MergeAnnotations,
+    /// Nothing, and only the annotations of the given pod are removed; others stay.
+    RemoveAnnotations,
 }
 
 /// What a deletion compares before it is accepted.

@@ -16,6 +16,7 @@ pub mod pod;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod protocol;
+pub mod published;
 mod volume;
 mod write_gate;
 

@@ -25,17 +25,23 @@ pub fn update(
         return Err(ApiError::Conflict);
     }
     let finalizers = match mode {
-        WriteMode::PatchAnnotations => existing.finalizers.clone(),
-        _ => pod.finalizers,
+        WriteMode::CompareAndSwap | WriteMode::Unconditional => pod.finalizers,
+        _ => existing.finalizers.clone(),
     };
     if existing.deleting && finalizers.is_empty() {
         return Ok(None);
     }
-    if existing.annotations == pod.annotations && existing.finalizers == finalizers {
+    let mut annotations = existing.annotations.clone();
+    match mode {
+        WriteMode::MergeAnnotations => annotations.extend(pod.annotations),
+        WriteMode::RemoveAnnotations => annotations.retain(|key, _| !pod.annotations.contains_key(key)),
+        _ => annotations = pod.annotations,
+    }
+    if existing.annotations == annotations && existing.finalizers == finalizers {
         // A write that changes nothing gives no new version.
         return Ok(Some(existing.clone()));
     }
-    Ok(Some(Pod { version, annotations: pod.annotations, finalizers, ..existing.clone() }))
+    Ok(Some(Pod { version, annotations, finalizers, ..existing.clone() }))
 }
 
 /// The object that an accepted deletion leaves; `None` when nothing holds it back.
@@ -111,6 +117,19 @@ mod tests {
         let pod = created();
         let written = update(Some(&pod), pod.clone(), WriteMode::CompareAndSwap, version(2)).unwrap();
         assert_eq!(written, Some(pod));
+    }
+
+    #[test]
+    fn a_patch_of_single_annotations_leaves_the_others_as_they_are() {
+        let pod = created();
+        let mut named = pod.clone();
+        named.annotations = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        let merged = update(Some(&pod), named.clone(), WriteMode::MergeAnnotations, version(2)).unwrap().unwrap();
+        assert_eq!(merged.annotations.len(), pod.annotations.len() + 1);
+        named.version = version(9);
+        let removed = update(Some(&merged), named, WriteMode::RemoveAnnotations, version(3)).unwrap().unwrap();
+        assert_eq!(removed.annotations, pod.annotations);
+        assert_eq!(removed.finalizers, pod.finalizers);
     }
 
     #[test]

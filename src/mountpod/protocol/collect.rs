@@ -204,6 +204,14 @@ impl Collect {
 impl Machine for Collect {
     type Reply = Collected;
 
+    fn simplified(mut self) -> Self {
+        self.found = Collected::default();
+        if let At::Retiring(retire) = self.at {
+            self.at = At::Retiring(Box::new(retire.simplified()));
+        }
+        self
+    }
+
     fn step(mut self, policy: &Policy, now: Timestamp, answer: Answer) -> Next {
         match (self.at.clone(), answer) {
             (At::Start, _) if policy.evidence == EvidenceOrder::EvidenceFirst => self.list(At::ListingForEvidence),

@@ -19,6 +19,12 @@ pub trait Machine: Clone + Debug + Eq + Hash {
 
     /// Takes the answer to the last effect ([`Answer::Begin`] at first) and says what is to be done next.
     fn step(self, policy: &Policy, now: Timestamp, answer: Answer) -> (Self, Effect<Self::Reply>);
+
+    /// The same actor without what no later step depends on, such as what it only reports. A search of states uses it.
+    #[must_use]
+    fn simplified(self) -> Self {
+        self
+    }
 }
 
 /// One request to the world. At most one is outstanding for each machine.

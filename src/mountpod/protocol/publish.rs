@@ -265,6 +265,16 @@ impl Publish {
 impl Machine for Publish {
     type Reply = PublishOutcome;
 
+    fn simplified(mut self) -> Self {
+        if let At::Withdrawing(withdraw, outcome) = self.at {
+            self.at = At::Withdrawing(Box::new(withdraw.simplified()), outcome);
+        }
+        // Only a failure before the bind takes back what this call has brought.
+        self.added &= !self.bound;
+        self.prepared &= self.added;
+        self
+    }
+
     fn step(mut self, policy: &Policy, now: Timestamp, answer: Answer) -> Next {
         match (self.at.clone(), answer) {
             (At::Start, _) => self.begin(policy),

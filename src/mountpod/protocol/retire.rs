@@ -108,6 +108,11 @@ impl Retire {
 impl Machine for Retire {
     type Reply = Retirement;
 
+    fn simplified(mut self) -> Self {
+        self.found = Retirement::default();
+        self
+    }
+
     fn step(mut self, policy: &Policy, now: Timestamp, answer: Answer) -> (Self, Effect<Retirement>) {
         match (self.at.clone(), answer) {
             (At::Listing, Answer::Pods(pods)) => self.decide(policy, now, &pods),

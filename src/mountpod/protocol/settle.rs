@@ -47,6 +47,14 @@ pub(super) fn settle(pods: &[Pod], request: &PublishRequest, fresh: bool, policy
     // A target that is held stays with its pod, also when the settings have changed meanwhile.
     let holder = pods.iter().filter(live_of_volume).filter(holds).find(|pod| !annotations::is_unconfirmed(pod));
     if let Some(holder) = holder {
+        // A creation that came late, after a terminating pod has handed the reference to another one: nobody else
+        // would take it away before the unpublish.
+        let is_late = |pod: &&Pod| pod.uid != holder.uid && annotations::is_unconfirmed(pod);
+        if let Some(late) = pods.iter().filter(live_of_volume).filter(holds).find(is_late) {
+            let mut cleared = late.clone();
+            annotations::drop_reference(&mut cleared, target);
+            return Settlement::Update(Box::new(cleared), policy.drop_reference);
+        }
         let mut renewed = holder.clone();
         annotations::add_reference(&mut renewed, target, Some(&request.detail()));
         return match renewed == *holder {

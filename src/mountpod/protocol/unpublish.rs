@@ -117,6 +117,15 @@ impl Unpublish {
 impl Machine for Unpublish {
     type Reply = UnpublishOutcome;
 
+    fn simplified(mut self) -> Self {
+        self.at = match self.at {
+            At::Withdrawing(withdraw) => At::Withdrawing(Box::new(withdraw.simplified())),
+            At::RemovingLast(_) => At::RemovingLast(Retirement::default()),
+            at => at,
+        };
+        self
+    }
+
     fn step(mut self, policy: &Policy, now: Timestamp, answer: Answer) -> (Self, Effect<UnpublishOutcome>) {
         match (self.at.clone(), answer) {
             (At::Start | At::Pausing, _) => self.list(),

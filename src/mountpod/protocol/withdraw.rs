@@ -51,6 +51,8 @@ impl Withdraw {
 
     fn decide(mut self, policy: &Policy, now: Timestamp, pods: &[Pod]) -> (Self, Effect<Retirement>) {
         let every = policy.unpublish_scope == UnpublishScope::EveryPod;
+        // A pod that has vanished never comes back.
+        self.written_since_drop.retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
         self.saw_terminating |= every && pods.iter().any(|pod| pod.deleting);
         let mut holders: Vec<&Pod> = pods
             .iter()
@@ -85,6 +87,15 @@ impl Withdraw {
 
 impl Machine for Withdraw {
     type Reply = Retirement;
+
+    fn simplified(mut self) -> Self {
+        if let At::Retiring(retire) = self.at {
+            self.at = At::Retiring(Box::new(retire.simplified()));
+            self.saw_terminating = false;
+            self.written_since_drop.clear();
+        }
+        self
+    }
 
     fn step(mut self, policy: &Policy, now: Timestamp, answer: Answer) -> (Self, Effect<Retirement>) {
         match (self.at.clone(), answer) {
