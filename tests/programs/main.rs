@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and prints its seed")]
 
 mod budget;
+mod calls;
 mod corpora;
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "the fuzz targets use more of it, from outside")]

@@ -130,7 +130,8 @@ impl MountPods for Running {
             self.repair(target).await;
             if self.look(target).await? != Some(Liveness::Alive) {
                 self.wake.notify_one();
-                return Ok(None);
+                let text = format!("{target} is not served at the moment: its daemon is being replaced, retry");
+                return Err(UnpublishError::Failed(text));
             }
         }
         self.engine.node.measure(&pod.spec.content).await.map(Some).map_err(UnpublishError::Failed)
