@@ -14,13 +14,12 @@ use csi_certify::{
     },
     history::{Lost, Recorder, Request},
     mountpod::{
-        annotations,
+        TargetPath, VolumeId, annotations,
         api::{Preconditions, WriteMode},
         executor::{Engine, Swept},
         memory::World,
         pod::Pod,
         protocol::WorkloadState,
-        TargetPath, VolumeId,
     },
     sut::{Answer, Driver, Signal},
 };

@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    super::{Failure, Program},
+    super::{Failure, Program, schedule::Trouble},
     Bindings, Call, Environment, HOUSEKEEPING, Lane, Scene, SceneError, Step, Surroundings, request,
 };
 use crate::{
     history::{CallId, EventKind, History, Lost, Outcome, Recorder, Request},
     oracle::{Finding, Severity, judge},
     spec::Rpc,
-    suite::{Leftover, Ledger},
+    suite::{Ledger, Leftover},
     sut::{Answer, Code, Driver},
 };
 
@@ -96,23 +96,33 @@ fn failure(step: usize, message: String) -> Failure {
 
 /// The first violation that the oracle sees.
 ///
-/// It knows nothing of what befell the node and the pod API. From the first such trouble on, a driver may say that it
-/// failed where it has failed.
+/// It knows nothing of what befell the node and the pod API, nor what is half done after a crash. From the first such
+/// trouble on, a driver may say that it failed where it has failed.
 fn convicted(program: &Program<Environment, Step>, history: &History) -> Option<Failure> {
     let end = program.steps.len();
-    let troubled = program.steps.iter().position(|step| matches!(step, Step::Fault { .. } | Step::Trouble { .. }));
+    let troubles = |step: &Step| matches!(step, Step::Fault { .. } | Step::Trouble { .. } | Step::Crash);
+    let troubled = program.steps.iter().position(troubles);
     let failed: BTreeSet<CallId> = history.events.iter().filter_map(|event| failed_call(&event.kind)).collect();
-    let step = |finding: &Finding| {
-        finding.scenario.strip_prefix(STEP).and_then(|number| number.parse().ok()).unwrap_or(end)
-    };
+    let step =
+        |finding: &Finding| finding.scenario.strip_prefix(STEP).and_then(|number| number.parse().ok()).unwrap_or(end);
     let excused = |finding: &Finding| {
-        troubled.is_some_and(|at| at < step(finding)) && finding.calls.last().is_some_and(|call| failed.contains(call))
+        let has_failed = finding.calls.last().is_some_and(|call| failed.contains(call));
+        has_failed && troubled.is_some_and(|at| at < step(finding)) || forsaken(program, step(finding))
     };
     let judgement = judge(history);
     let violations = judgement.findings.iter().filter(|finding| finding.severity == Severity::Violation);
     let first = violations.filter(|finding| !excused(finding)).min_by_key(|finding| step(finding))?;
     let message = format!("{}: {}; got {}", first.rule, first.message, first.actual);
     Some(Failure { step: step(first), kind: first.rule.to_string(), message })
+}
+
+/// Whether the step is about a volume whose workload went before: the driver itself may have taken it away since.
+fn forsaken(program: &Program<Environment, Step>, at: usize) -> bool {
+    let Some(Step::Call { call, .. }) = program.steps.get(at) else { return false };
+    program.steps[..at].iter().any(|step| match *step {
+        Step::Trouble { volume, trouble: Trouble::RemoveWorkload { .. } } => call.has_volume() && volume == call.volume,
+        _ => false,
+    })
 }
 
 /// The call that ended with a status that says that the driver failed, not that the request was wrong.
@@ -267,7 +277,7 @@ impl<S: Scene> Run<'_, S> {
         // Of calls that cross each other nobody knows which came last: what they are about is removed once more at the end.
         match answer {
             Answer::Reply(_) if open.crossed && removes(open.call.rpc) => {}
-            Answer::Status { .. } if open.crossed => {
+            Answer::Status { .. } if open.crossed && answer.code() != Some(Code::UNIMPLEMENTED) => {
                 self.ledger.answered(&open.request, &Answer::Lost(Lost::Dropped));
             }
             _ => self.ledger.answered(&open.request, answer),

@@ -47,7 +47,7 @@ impl Asked<'_> {
                 volume_id: self.volume_id()?,
                 node_id: self.node_id()?,
                 volume_capability: self.capability(),
-                readonly: self.is(Variation::ReadOnly) && self.surroundings.has("Controller.PUBLISH_READONLY"),
+                readonly: false,
                 secrets,
                 volume_context: self.volume_context(),
             }

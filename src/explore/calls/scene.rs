@@ -5,7 +5,10 @@ use std::future::Future;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-use super::{super::schedule::{Fate, Trouble}, Lane, Surroundings};
+use super::{
+    super::schedule::{Fate, Trouble},
+    Lane, Surroundings,
+};
 use crate::{
     history::{Recorder, Request},
     sut::{Answer, Driver},
@@ -60,11 +63,7 @@ pub trait Scene {
     fn pass(&mut self, seconds: u16) -> impl Future<Output = ()>;
 
     /// Looks at the node after a step.
-    fn look(
-        &mut self,
-        request: Option<&Request>,
-        recorder: &Recorder,
-    ) -> impl Future<Output = Result<(), String>>;
+    fn look(&mut self, request: Option<&Request>, recorder: &Recorder) -> impl Future<Output = Result<(), String>>;
 
     /// A fingerprint of what a call can change, when nothing is under way that changes it; nothing where that cannot be told.
     fn portrait(&self) -> Option<u64>;

@@ -72,10 +72,7 @@ impl Scene for OverSocket {
 
     async fn crash(&mut self, driver: &Driver, recorder: &Recorder) -> Result<(), SceneError> {
         for instance in driver.instances() {
-            instance
-                .restart(recorder, Signal::Kill)
-                .await
-                .map_err(|error| SceneError::Restart(error.to_string()))?;
+            instance.restart(recorder, Signal::Kill).await.map_err(|error| SceneError::Restart(error.to_string()))?;
         }
         Ok(())
     }

@@ -181,8 +181,9 @@ impl Call {
     pub const fn has_volume(self) -> bool {
         use Rpc::{
             ControllerExpandVolume, ControllerGetVolume, ControllerModifyVolume, ControllerPublishVolume,
-            ControllerUnpublishVolume, CreateSnapshot, CreateVolume, DeleteVolume, NodeExpandVolume, NodeGetVolumeStats,
-            NodePublishVolume, NodeStageVolume, NodeUnpublishVolume, NodeUnstageVolume, ValidateVolumeCapabilities,
+            ControllerUnpublishVolume, CreateSnapshot, CreateVolume, DeleteVolume, NodeExpandVolume,
+            NodeGetVolumeStats, NodePublishVolume, NodeStageVolume, NodeUnpublishVolume, NodeUnstageVolume,
+            ValidateVolumeCapabilities,
         };
         matches!(
             self.rpc,
@@ -237,7 +238,7 @@ impl Call {
         };
         match rpc {
             Rpc::CreateVolume => &[FromSnapshot, FromVolume, Larger, OtherMode, OtherType, Incomplete],
-            Rpc::ControllerPublishVolume => &[ReadOnly, OtherNode, OtherMode, Absent, Incomplete],
+            Rpc::ControllerPublishVolume => &[OtherNode, OtherMode, Absent, Incomplete],
             Rpc::ControllerUnpublishVolume => &[OtherNode, Absent, Incomplete],
             Rpc::NodeStageVolume => &[OtherMode, OtherType, Absent, Incomplete],
             Rpc::NodePublishVolume => &[ReadOnly, OtherMode, OtherType, Absent, Incomplete],
