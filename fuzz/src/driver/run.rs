@@ -29,6 +29,7 @@ use csi_certify::{
     },
     sut::{self, InProcess, Lane, Profile, Target},
 };
+use tonic::service::Routes;
 
 use super::{
     cluster::{Cluster, DELAY, View},
@@ -44,9 +45,13 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 
 /// Runs a program under a policy of the protocol; how it failed, and its history.
 pub fn run(policy: &Policy, program: &Program<Environment, Step>) -> (Option<Failure>, History) {
+    within_virtual_time(play(policy, program))
+}
+
+/// Runs work on one thread and by a clock that only goes on when everybody waits.
+pub fn within_virtual_time<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime of one thread needs nothing");
-    runtime.block_on(play(policy, program))
+    runtime.expect("a runtime of one thread needs nothing").block_on(work)
 }
 
 /// Draws a program of up to `steps` steps, and runs it.
@@ -62,18 +67,11 @@ pub fn run_drawn(
 
 async fn play(policy: &Policy, program: &Program<Environment, Step>) -> (Option<Failure>, History) {
     let environment = program.environment;
-    let mut scene = Played {
-        cluster: Arc::new(Cluster::new(environment.lazy_kubelet, environment.delayed_deletion)),
-        store: Arc::new(Memory::default()),
-        content: Arc::new(Existence::default()),
-        living: Living::default(),
-        promises: Promises::default(),
-        round: None,
-    };
+    let mut scene = played(environment);
     let header = Header { format: FORMAT, restartable: true, ..Header::default() };
     let recorder = Recorder::new(header, None);
     let profile = profile();
-    let target = Target::Plugin(processes(&scene, policy, environment));
+    let target = Target::Plugin(processes(Arc::new(routes(&scene, policy, environment))));
     let driver = sut::Driver::connect(target, &profile, PATIENCE).await;
     let driver = Arc::new(driver.expect("a driver of this process is there"));
     let surroundings = Surroundings::greet(&driver, &recorder, profile, "p", "/t".into(), PATIENCE).await;
@@ -83,8 +81,29 @@ async fn play(policy: &Policy, program: &Program<Environment, Step>) -> (Option<
     (executed.expect("a driver of this process restarts").failure, history)
 }
 
+/// An empty node.
+pub fn played(environment: Environment) -> Played {
+    Played {
+        cluster: Arc::new(Cluster::new(environment.lazy_kubelet, environment.delayed_deletion)),
+        store: Arc::new(Memory::default()),
+        content: Arc::new(Existence::default()),
+        living: Living::default(),
+        promises: Promises::default(),
+        round: None,
+    }
+}
+
 /// Each connection is to a new process of the driver.
-fn processes(scene: &Played, policy: &Policy, environment: Environment) -> Lane {
+pub fn processes(make: Arc<dyn Fn() -> Routes + Send + Sync>) -> Lane {
+    Lane::InProcess(Arc::new(move || InProcess::new(make())))
+}
+
+/// Starts a process of the driver on the node.
+pub fn routes(
+    scene: &Played,
+    policy: &Policy,
+    environment: Environment,
+) -> impl Fn() -> Routes + Send + Sync + 'static {
     let (cluster, store, content) = (scene.cluster.clone(), scene.store.clone(), scene.content.clone());
     let living = scene.living.clone();
     let configuration = configuration(environment);
@@ -95,7 +114,7 @@ fn processes(scene: &Played, policy: &Policy, environment: Environment) -> Lane 
         ..policy.clone()
     };
     let identifiers = Arc::new(Counted::default());
-    Lane::InProcess(Arc::new(move || {
+    move || {
         let view = Arc::new(View { cluster: cluster.clone(), process: cluster.gate.process() });
         let node = NodeId::new(configuration.node_id());
         let (api, mounts, clock) = (view.clone(), view.clone(), view.clone());
@@ -111,8 +130,8 @@ fn processes(scene: &Played, policy: &Policy, environment: Environment) -> Lane 
         });
         let driver = driver.expect("the settings go together");
         driver.recover().expect("records and content in memory can be read");
-        InProcess::new(driver.routes())
-    }))
+        driver.routes()
+    }
 }
 
 fn configuration(environment: Environment) -> Configuration {

@@ -1,6 +1,7 @@
 //! Calls: whole requests of an orchestrator on several lanes, what gets lost between them, and what befalls the node.
 
 mod bindings;
+mod campaign;
 mod course;
 mod draw;
 mod execute;
@@ -11,6 +12,7 @@ mod step;
 mod surroundings;
 
 pub use bindings::Bindings;
+pub use campaign::{Campaign, CampaignOptions, Case, Found, Nemesis, draw_for};
 pub use draw::Calls;
 pub use execute::{Executed, execute};
 pub use request::request;

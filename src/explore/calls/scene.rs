@@ -21,6 +21,9 @@ pub enum SceneError {
     /// The driver cannot be started again.
     #[error("the driver cannot be killed and started again: {0}")]
     Restart(String),
+    /// The driver is gone.
+    #[error("the driver does not answer any more: look at what it wrote last")]
+    Gone,
 }
 
 /// Where a program is run. What a scene cannot do, it leaves out.

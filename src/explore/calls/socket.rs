@@ -1,6 +1,6 @@
 //! A driver behind its socket as the scene of programs: it can be killed and watched, not paused.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -23,12 +23,18 @@ pub struct OverSocket {
     node_fs: Option<NodeFs>,
     /// Where the program's paths lie, on a driver of this machine.
     directory: Option<PathBuf>,
+    /// Paths at which a call goes on whose caller gave up: they may change at any moment.
+    restless: BTreeSet<String>,
+    /// Paths at which a call was cut off by the end of the process: whatever is half done there is right.
+    half_done: BTreeSet<String>,
 }
 
 impl OverSocket {
     /// The scene for one program.
     pub fn new(driver: &Driver, profile: &Profile, directory: PathBuf) -> Self {
-        Self { node_fs: NodeFs::of(driver, profile), directory: driver.is_local().then_some(directory) }
+        let (restless, half_done) = Default::default();
+        let directory = driver.is_local().then_some(directory);
+        Self { node_fs: NodeFs::of(driver, profile), directory, restless, half_done }
     }
 
     /// What the orchestrator owes the plugin before it publishes (specification lines 2353 and 2519).
@@ -54,7 +60,20 @@ impl Scene for OverSocket {
         self.make_room(request);
     }
 
-    fn ended(&mut self, _: &Request, _: &Answer) -> Result<(), String> {
+    fn ended(&mut self, request: &Request, answer: &Answer) -> Result<(), String> {
+        let Some(path) = path_of(request) else { return Ok(()) };
+        match answer {
+            Answer::Lost(Lost::Cancelled | Lost::Deadline) => {
+                self.restless.insert(path.to_owned());
+            }
+            Answer::Lost(Lost::Connection) => {
+                self.half_done.insert(path.to_owned());
+            }
+            Answer::Reply(_) => {
+                self.half_done.remove(path);
+            }
+            Answer::Lost(Lost::Dropped) | Answer::Status { .. } | Answer::Garbage(_) => {}
+        }
         Ok(())
     }
 
@@ -86,13 +105,10 @@ impl Scene for OverSocket {
     async fn pass(&mut self, _: u16) {}
 
     async fn look(&mut self, request: Option<&Request>, recorder: &Recorder) -> Result<(), String> {
-        let path = match request {
-            Some(Request::NodeStageVolume(request)) => &request.staging_target_path,
-            Some(Request::NodeUnstageVolume(request)) => &request.staging_target_path,
-            Some(Request::NodePublishVolume(request)) => &request.target_path,
-            Some(Request::NodeUnpublishVolume(request)) => &request.target_path,
-            _ => return Ok(()),
-        };
+        let Some(path) = request.and_then(path_of) else { return Ok(()) };
+        if self.restless.contains(path) || self.half_done.contains(path) {
+            return Ok(());
+        }
         if let Some(node_fs) = self.node_fs.as_ref().filter(|_| !path.is_empty()) {
             recorder.observed(node_fs.look(path).await);
         }
@@ -126,4 +142,15 @@ impl Scene for OverSocket {
             _ => Ok(()),
         }
     }
+}
+
+/// The path of the node at which the request mounts or unmounts something.
+const fn path_of(request: &Request) -> Option<&str> {
+    Some(match request {
+        Request::NodeStageVolume(request) => request.staging_target_path.as_str(),
+        Request::NodeUnstageVolume(request) => request.staging_target_path.as_str(),
+        Request::NodePublishVolume(request) => request.target_path.as_str(),
+        Request::NodeUnpublishVolume(request) => request.target_path.as_str(),
+        _ => return None,
+    })
 }

@@ -112,10 +112,10 @@ impl Surroundings {
         }
     }
 
-    /// The same surroundings under another prefix and directory, for the next program.
+    /// With the modes that were found out before.
     #[must_use]
-    pub fn renamed(&self, prefix: &str, directory: PathBuf) -> Self {
-        Self { prefix: prefix.to_owned(), directory, ..self.clone() }
+    pub(super) fn with_modes_of(self, other: &Self) -> Self {
+        Self { modes: other.modes.clone(), ..self }
     }
 
     /// The request with the secrets of its RPC, for the calls that remove things.
