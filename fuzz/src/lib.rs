@@ -2,6 +2,11 @@
 //!
 //! Also a module of the crate's own tests, which run every corpus file and their own random programs through it.
 
+pub mod driver;
+pub mod judged;
+mod message;
 pub mod parsers;
 pub mod pod_records;
 pub mod refcount;
+pub mod rpc_request;
+pub mod wire;

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use csi_certify::{
-    explore::{read, schedule::Schedules},
+    explore::{calls::Calls, read, schedule::Schedules},
     history::History,
+    spec::{Gate, RuleId},
     sut::{Endpoint, Profile, glob, mounts_on},
 };
 
@@ -15,6 +16,9 @@ pub fn run(bytes: &[u8]) {
     let _ = text.parse::<Endpoint>();
     let _ = toml::from_str::<Profile>(text);
     let _ = read::<Schedules>("fuzz", text);
+    let _ = read::<Calls>("fuzz", text);
+    let _ = Gate::parse(text);
+    let _ = RuleId::parse(text);
     let _ = mounts_on(text, "/target");
     if let Some((pattern, name)) = text.split_once('\n') {
         let _ = glob(pattern, name);

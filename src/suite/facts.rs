@@ -16,24 +16,24 @@ use crate::{
 
 /// What is known of the driver.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// What it advertises.
-    pub(super) capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
     /// The id of its node; empty where there is none.
-    pub(super) node_id: String,
+    pub(crate) node_id: String,
     /// How many volumes the node takes; 0 where it does not say.
-    pub(super) max_volumes: i64,
+    pub(crate) max_volumes: i64,
     /// The segments of the node's topology; empty where it has none.
-    pub(super) topology: BTreeMap<String, String>,
+    pub(crate) topology: BTreeMap<String, String>,
     /// Capabilities that it makes volumes for, the plainest first.
-    pub(super) supported: Vec<VolumeCapability>,
+    pub(crate) supported: Vec<VolumeCapability>,
     /// Capabilities that it refuses.
-    pub(super) unsupported: Vec<VolumeCapability>,
+    pub(crate) unsupported: Vec<VolumeCapability>,
 }
 
 impl Facts {
     /// Notes the capabilities of the plugin as a whole.
-    pub(super) fn learn_plugin(&mut self, reply: &v1::GetPluginCapabilitiesResponse) {
+    pub(crate) fn learn_plugin(&mut self, reply: &v1::GetPluginCapabilitiesResponse) {
         for capability in &reply.capabilities {
             match &capability.r#type {
                 Some(plugin_capability::Type::Service(it)) => {
@@ -49,7 +49,7 @@ impl Facts {
     }
 
     /// Notes the capabilities of the Controller service.
-    pub(super) fn learn_controller(&mut self, reply: &v1::ControllerGetCapabilitiesResponse) {
+    pub(crate) fn learn_controller(&mut self, reply: &v1::ControllerGetCapabilitiesResponse) {
         for capability in &reply.capabilities {
             if let Some(controller_service_capability::Type::Rpc(it)) = &capability.r#type {
                 self.learn("Controller", it.r#type, rpc::Type::try_from(it.r#type).map(|it| it.as_str_name()));
@@ -58,7 +58,7 @@ impl Facts {
     }
 
     /// Notes the capabilities of the GroupController service.
-    pub(super) fn learn_group_controller(&mut self, reply: &v1::GroupControllerGetCapabilitiesResponse) {
+    pub(crate) fn learn_group_controller(&mut self, reply: &v1::GroupControllerGetCapabilitiesResponse) {
         for capability in &reply.capabilities {
             if let Some(group_controller_service_capability::Type::Rpc(it)) = &capability.r#type {
                 let name = group_controller_service_capability::rpc::Type::try_from(it.r#type);
@@ -68,7 +68,7 @@ impl Facts {
     }
 
     /// Notes the capabilities of the Node service.
-    pub(super) fn learn_node(&mut self, reply: &v1::NodeGetCapabilitiesResponse) {
+    pub(crate) fn learn_node(&mut self, reply: &v1::NodeGetCapabilitiesResponse) {
         for capability in &reply.capabilities {
             if let Some(node_service_capability::Type::Rpc(it)) = &capability.r#type {
                 let name = node_service_capability::rpc::Type::try_from(it.r#type).map(|it| it.as_str_name());
@@ -77,8 +77,15 @@ impl Facts {
         }
     }
 
+    /// Notes the node.
+    pub(crate) fn learn_node_info(&mut self, reply: v1::NodeGetInfoResponse) {
+        self.node_id = reply.node_id;
+        self.max_volumes = reply.max_volumes_per_node;
+        self.topology = reply.accessible_topology.map(|topology| topology.segments).unwrap_or_default();
+    }
+
     /// Whether the driver advertises it.
-    pub(super) fn has(&self, capability: &str) -> bool {
+    pub(crate) fn has(&self, capability: &str) -> bool {
         self.capabilities.has(capability)
     }
 

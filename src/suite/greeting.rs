@@ -73,9 +73,7 @@ pub(super) async fn greet(bench: &Bench) -> Option<Facts> {
             facts.learn_node(&reply);
         }
         if let Ok(reply) = bench.ask(v1::NodeGetInfoRequest {}).await {
-            facts.node_id = reply.node_id;
-            facts.max_volumes = reply.max_volumes_per_node;
-            facts.topology = reply.accessible_topology.map(|topology| topology.segments).unwrap_or_default();
+            facts.learn_node_info(reply);
         }
     }
     Some(facts)

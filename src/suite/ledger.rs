@@ -13,11 +13,11 @@ use crate::{
 
 /// What was asked for and may exist.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     volumes: BTreeMap<String, Created<v1::CreateVolumeRequest>>,
     snapshots: BTreeMap<String, Created<v1::CreateSnapshotRequest>>,
     groups: BTreeMap<String, Created<v1::CreateVolumeGroupSnapshotRequest>>,
-    /// (volume, node), and whether an OK has been seen.
+    /// (volume, node), and whether it may be there whatever a later refusal says.
     attachments: BTreeMap<(String, String), bool>,
     /// (volume, staging path).
     stagings: BTreeMap<(String, String), bool>,
@@ -42,7 +42,7 @@ impl<R> Default for Created<R> {
 
 impl Ledger {
     /// Notes a request that is about to be sent.
-    pub(super) fn sent(&mut self, request: &Request) {
+    pub(crate) fn sent(&mut self, request: &Request) {
         match request {
             Request::CreateVolume(request) => {
                 self.volumes.entry(request.name.clone()).or_default().open = Some(request.clone());
@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     /// Notes how it ended.
-    pub(super) fn answered(&mut self, request: &Request, answer: &Answer) {
+    pub(crate) fn answered(&mut self, request: &Request, answer: &Answer) {
         match (request, answer) {
             (Request::CreateVolume(request), _) => {
                 let id = match answer {
@@ -108,7 +108,7 @@ impl Ledger {
     }
 
     /// The calls that remove what may be left, in the order of dependency; creations whose outcome is open are repeated.
-    pub(super) fn removal(&self) -> Vec<Request> {
+    pub(crate) fn removal(&self) -> Vec<Request> {
         let mut calls = Vec::new();
         for (volume_id, target_path) in self.publications.keys().cloned() {
             calls.push(v1::NodeUnpublishVolumeRequest { volume_id, target_path }.into());
@@ -139,7 +139,7 @@ impl Ledger {
     }
 
     /// Creations whose outcome is open: repeated, their replies name what has to be deleted.
-    pub(super) fn open_creations(&self) -> Vec<Request> {
+    pub(crate) fn open_creations(&self) -> Vec<Request> {
         let groups = self.groups.values().filter_map(|it| it.open.clone()).map(Request::from);
         let snapshots = self.snapshots.values().filter_map(|it| it.open.clone()).map(Request::from);
         let volumes = self.volumes.values().filter_map(|it| it.open.clone()).map(Request::from);
@@ -147,18 +147,23 @@ impl Ledger {
     }
 
     /// Whether nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// Takes over what another scenario left.
-    pub(super) fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: Self) {
         self.volumes.extend(other.volumes);
         self.snapshots.extend(other.snapshots);
         self.groups.extend(other.groups);
         self.attachments.extend(other.attachments);
         self.stagings.extend(other.stagings);
         self.publications.extend(other.publications);
+    }
+
+    /// Leaves something to others: the request that would remove it is not made.
+    pub(crate) fn forgo(&mut self, request: &Request) {
+        self.removed(request);
     }
 
     fn removed(&mut self, request: &Request) {
@@ -217,12 +222,11 @@ fn forget<R>(created: &mut BTreeMap<String, Created<R>>, id: &str) {
 /// Ends a publication of some kind: a definite refusal leaves what was there before.
 fn settle(entries: &mut BTreeMap<(String, String), bool>, key: (String, String), answer: &Answer) {
     let Some(established) = entries.get_mut(&key) else { return };
-    match answer {
-        Answer::Reply(_) => *established = true,
-        _ if !*established && !answer.leaves_open() => {
-            entries.remove(&key);
-        }
-        _ => {}
+    // What may have been done before is not undone by a refusal.
+    if matches!(answer, Answer::Reply(_)) || answer.leaves_open() {
+        *established = true;
+    } else if !*established {
+        entries.remove(&key);
     }
 }
 
@@ -237,7 +241,7 @@ pub struct Leftover {
 
 impl Ledger {
     /// What is left, as the calls that would remove it.
-    pub(super) fn leftovers(&self) -> Vec<Leftover> {
+    pub(crate) fn leftovers(&self) -> Vec<Leftover> {
         let calls = self.open_creations().into_iter().chain(self.removal());
         let leftovers: BTreeSet<Leftover> = calls.map(|request| leftover(&request)).collect();
         leftovers.into_iter().collect()

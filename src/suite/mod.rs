@@ -20,10 +20,12 @@ mod snapshot_metadata;
 mod volumes;
 
 pub use bench::Bench;
-use facts::Facts;
-use ledger::Ledger;
+pub(crate) use facts::Facts;
+pub(crate) use ledger::Ledger;
 pub use ledger::Leftover;
+pub(crate) use node_use::remove_empty;
 pub use options::{Options, Outcome, Progress, Silent};
 pub use registry::scenarios;
 pub use run::run;
 pub use scenario::{Mode, Scenario, Stopped};
+pub(crate) use volumes::with_secrets;

@@ -257,7 +257,7 @@ impl Bench {
 }
 
 /// Removes a directory and those in it, deepest first, never a file, and nothing in what is mounted there.
-pub(super) fn remove_empty(directory: &Path) {
+pub(crate) fn remove_empty(directory: &Path) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     if !mounts_on(&table, &directory.to_string_lossy()).is_empty() {
         return;

@@ -7,7 +7,7 @@ use crate::{
     csi::v1::{self, VolumeCapability, volume_capability::access_mode::Mode},
     history::Request,
     spec::Rpc,
-    sut::AccessType,
+    sut::{AccessType, Profile},
 };
 
 /// A volume of a scenario.
@@ -29,18 +29,7 @@ impl Bench {
 
     /// The request with the secrets of its RPC, for the calls that remove things.
     pub(super) fn with_secrets(&self, request: Request) -> Request {
-        let secrets = self.secrets(request.rpc());
-        match request {
-            Request::DeleteVolume(request) => v1::DeleteVolumeRequest { secrets, ..request }.into(),
-            Request::DeleteSnapshot(request) => v1::DeleteSnapshotRequest { secrets, ..request }.into(),
-            Request::ControllerUnpublishVolume(request) => {
-                v1::ControllerUnpublishVolumeRequest { secrets, ..request }.into()
-            }
-            Request::DeleteVolumeGroupSnapshot(request) => {
-                v1::DeleteVolumeGroupSnapshotRequest { secrets, ..request }.into()
-            }
-            request => request,
-        }
+        with_secrets(&self.run.options.profile, request)
     }
 
     /// The plainest capability that the driver makes volumes for.
@@ -339,4 +328,20 @@ fn altered(like: &str) -> String {
         .collect();
     let made_up: String = changed.into_iter().rev().collect();
     if left == 6 { format!("{made_up}-0") } else { made_up }
+}
+
+/// The request with the secrets that the profile has for its RPC, where it is one that removes things.
+pub(crate) fn with_secrets(profile: &Profile, request: Request) -> Request {
+    let secrets = profile.secrets_of(request.rpc()).clone();
+    match request {
+        Request::DeleteVolume(request) => v1::DeleteVolumeRequest { secrets, ..request }.into(),
+        Request::DeleteSnapshot(request) => v1::DeleteSnapshotRequest { secrets, ..request }.into(),
+        Request::ControllerUnpublishVolume(request) => {
+            v1::ControllerUnpublishVolumeRequest { secrets, ..request }.into()
+        }
+        Request::DeleteVolumeGroupSnapshot(request) => {
+            v1::DeleteVolumeGroupSnapshotRequest { secrets, ..request }.into()
+        }
+        request => request,
+    }
 }

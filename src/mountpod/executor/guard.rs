@@ -63,6 +63,11 @@ impl Guards {
         }
     }
 
+    /// Whether a request of the orchestrator works on the target.
+    pub(super) fn is_requested(&self, target: &TargetPath) -> bool {
+        self.held().get(target) == Some(&Holder::Request)
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<TargetPath, Holder>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

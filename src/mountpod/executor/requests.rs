@@ -128,9 +128,17 @@ impl MountPods for Running {
         if self.look(target).await? != Some(Liveness::Alive) {
             // A dead daemon is noticed here first; it is repaired at once when nobody works on the target.
             self.repair(target).await;
-            if self.look(target).await? != Some(Liveness::Alive) {
+            let seen = self.look(target).await?;
+            if seen != Some(Liveness::Alive) {
                 self.wake.notify_one();
-                return Ok(None);
+                // Somebody refers to it: it is there, or on its way, and cannot be asked.
+                return Err(match (seen, self.engine.guards.is_requested(target)) {
+                    (None, true) => UnpublishError::InProgress(target.clone()),
+                    (None, false) => {
+                        UnpublishError::Failed(format!("{target} was not published to its end: repeat it"))
+                    }
+                    (Some(_), _) => UnpublishError::Failed(format!("the daemon at {target} is being replaced: retry")),
+                });
             }
         }
         self.engine.node.measure(&pod.spec.content).await.map(Some).map_err(UnpublishError::Failed)

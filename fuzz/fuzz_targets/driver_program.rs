@@ -1,0 +1,18 @@
+//! Bytes as a program of up to 16 calls to the driver in this process, with every promise checked and every answer judged. The
+//! variable `CSI_CERTIFY_MISTAKE` switches on one mistake that must be found.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use csi_certify::{explore::Bytes, mountpod::protocol::Policy};
+use csi_certify_fuzz::{driver::run_drawn, refcount::mistake};
+use libfuzzer_sys::fuzz_target;
+
+static POLICY: LazyLock<Policy> =
+    LazyLock::new(|| std::env::var("CSI_CERTIFY_MISTAKE").map_or_else(|_| Policy::default(), |name| mistake(&name)));
+
+fuzz_target!(|bytes: &[u8]| {
+    let (program, failure) = run_drawn(&POLICY, &mut Bytes::new(bytes), 16);
+    assert!(failure.is_none(), "{failure:?}\n{program:#?}");
+});

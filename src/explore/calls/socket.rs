@@ -1,0 +1,156 @@
+//! A driver behind its socket as the scene of programs: it can be killed and watched, not paused.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{
+    super::schedule::{Fate, Trouble},
+    Lane, Scene, SceneError, Surroundings,
+};
+use crate::{
+    history::{Lost, Recorder, Request},
+    suite::remove_empty,
+    sut::{Answer, Driver, NodeFs, Profile, Signal, blocking},
+};
+
+/// How much later the next step comes for each effect of a pause.
+const GRAIN: Duration = Duration::from_micros(200);
+
+/// A driver that is reached over its socket.
+#[derive(Debug)]
+pub struct OverSocket {
+    node_fs: Option<NodeFs>,
+    /// Where the program's paths lie, on a driver of this machine.
+    directory: Option<PathBuf>,
+    /// Paths at which a call goes on whose caller gave up: they may change at any moment.
+    restless: BTreeSet<String>,
+    /// Paths at which a call was cut off by the end of the process: whatever is half done there is right.
+    half_done: BTreeSet<String>,
+}
+
+impl OverSocket {
+    /// The scene for one program.
+    pub fn new(driver: &Driver, profile: &Profile, directory: PathBuf) -> Self {
+        let (restless, half_done) = Default::default();
+        let directory = driver.is_local().then_some(directory);
+        Self { node_fs: NodeFs::of(driver, profile), directory, restless, half_done }
+    }
+
+    /// What the orchestrator owes the plugin before it publishes (specification lines 2353 and 2519).
+    fn make_room(&self, request: &Request) {
+        let path = match request {
+            Request::NodeStageVolume(request) => Some(PathBuf::from(&request.staging_target_path)),
+            Request::NodePublishVolume(request) => PathBuf::from(&request.target_path).parent().map(PathBuf::from),
+            _ => None,
+        };
+        if let (Some(path), Some(directory)) = (path, &self.directory)
+            && path.starts_with(directory)
+        {
+            // The driver says what is missing, if it is.
+            let _ = fs::create_dir_all(path);
+        }
+    }
+}
+
+impl Scene for OverSocket {
+    const ENDS_IN_A_CRASH: bool = false;
+
+    fn began(&mut self, request: &Request) {
+        self.make_room(request);
+    }
+
+    fn ended(&mut self, request: &Request, answer: &Answer) -> Result<(), String> {
+        let Some(path) = path_of(request) else { return Ok(()) };
+        match answer {
+            Answer::Lost(Lost::Cancelled | Lost::Deadline) => {
+                self.restless.insert(path.to_owned());
+            }
+            Answer::Lost(Lost::Connection) => {
+                self.half_done.insert(path.to_owned());
+            }
+            Answer::Reply(_) => {
+                self.half_done.remove(path);
+            }
+            Answer::Lost(Lost::Dropped) | Answer::Status { .. } | Answer::Garbage(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn go_on(&mut self, _: Lane, pause: Option<u8>, call: &mut JoinHandle<Answer>) -> Option<Answer> {
+        let joined = match pause {
+            None => call.await,
+            Some(effects) => timeout(GRAIN * u32::from(effects), call).await.ok()?,
+        };
+        Some(joined.unwrap_or(Answer::Lost(Lost::Connection)))
+    }
+
+    async fn abandoned(&mut self, _: Lane) {}
+
+    async fn housekeeping(&mut self, _: Option<u8>) {}
+
+    async fn crash(&mut self, driver: &Driver, recorder: &Recorder) -> Result<(), SceneError> {
+        for instance in driver.instances() {
+            instance.restart(recorder, Signal::Kill).await.map_err(|error| SceneError::Restart(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn trouble(&mut self, _: u8, _: Trouble, _: &Surroundings) -> bool {
+        false
+    }
+
+    fn fault(&mut self, _: u8, _: Fate) {}
+
+    async fn pass(&mut self, _: u16) {}
+
+    async fn look(&mut self, request: Option<&Request>, recorder: &Recorder) -> Result<(), String> {
+        let Some(path) = request.and_then(path_of) else { return Ok(()) };
+        if self.restless.contains(path) || self.half_done.contains(path) {
+            return Ok(());
+        }
+        if let Some(node_fs) = self.node_fs.as_ref().filter(|_| !path.is_empty()) {
+            recorder.observed(node_fs.look(path).await);
+        }
+        Ok(())
+    }
+
+    fn portrait(&self) -> Option<u64> {
+        None
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn owes(&self, _: &Request) -> bool {
+        true
+    }
+
+    async fn vacated(&mut self) -> Result<(), String> {
+        let Some(directory) = self.directory.clone() else { return Ok(()) };
+        let watches = self.node_fs.is_some();
+        let left = blocking(move || {
+            let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let text = directory.display().to_string();
+            let left = table.lines().find(|line| line.contains(&text)).map(str::to_owned);
+            remove_empty(&directory);
+            left
+        });
+        match left.await.flatten() {
+            Some(line) if watches => Err(format!("I5: a mount is left when everything was unpublished: {line}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The path of the node at which the request mounts or unmounts something.
+const fn path_of(request: &Request) -> Option<&str> {
+    Some(match request {
+        Request::NodeStageVolume(request) => request.staging_target_path.as_str(),
+        Request::NodeUnstageVolume(request) => request.staging_target_path.as_str(),
+        Request::NodePublishVolume(request) => request.target_path.as_str(),
+        Request::NodeUnpublishVolume(request) => request.target_path.as_str(),
+        _ => return None,
+    })
+}
