@@ -22,6 +22,8 @@ pub mod modelcheck;
 
 pub mod driver;
 
+pub mod faults;
+
 pub mod report;
 
 pub mod cli;
