@@ -24,6 +24,8 @@ pub mod modelcheck;
 
 pub mod driver;
 
+pub mod faults;
+
 pub mod report;
 
 pub mod cli;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     driver::{
-        BadConfiguration, Configuration, Driver, Expansion, Parts,
+        BadConfiguration, Configuration, Expansion, Parts,
         capability::Capability,
         clock::SystemClock,
         content::{ContentDirectory, Durability},
@@ -24,6 +24,7 @@ use crate::{
         store::{Database, StoreError},
         topology::Topology,
     },
+    faults::{self, Assembled, UnknownFault},
     mountpod::{
         MountPods,
         admission::SecondTarget,
@@ -77,6 +78,9 @@ pub struct DriverArguments {
     /// What a second target of a single-node access mode gets on the same node
     #[arg(long, value_enum)]
     pub single_node_writer_second_target: Option<SecondTarget>,
+    /// A fault to commit, or a legal variant to be, as listed by `csi-certify faults`
+    #[arg(long, value_name = "ID")]
+    pub fault: Option<String>,
 }
 
 /// What serves the mount pods.
@@ -104,6 +108,9 @@ pub enum DriverFailure {
     /// The mount pods cannot be served.
     #[error("the {0:?} runtime cannot serve mount pods: {1}")]
     Runtime(Runtime, String),
+    /// There is no such fault.
+    #[error(transparent)]
+    Fault(#[from] UnknownFault),
     /// The socket cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -143,17 +150,19 @@ pub async fn run_until(
     fs::create_dir_all(state_directory).map_err(unusable)?;
     let store = Database::open(&state_directory.join("store.redb"))?;
     let content = content(state_directory).map_err(unusable)?;
-    let driver = Driver::new(Parts {
+    let base = Parts {
         configuration,
         store: Arc::new(store),
         content: Arc::new(content),
         mount_pods,
         clock: Arc::new(SystemClock),
         identifiers: Arc::new(OrderedIdentifiers::default()),
-    })?;
+    };
+    let seeded = arguments.fault.as_deref().map(faults::find).transpose()?;
+    let Assembled { driver, routes } = Assembled::new(&base, seeded.as_ref())?;
     // After the store, which only one process can have: whoever loses leaves the socket alone.
     let listener = Listener::bind(&address)?;
-    Ok(serve(driver, listener, shutdown).await?)
+    Ok(serve(driver, routes, listener, shutdown).await?)
 }
 
 /// The mount pods of this node.

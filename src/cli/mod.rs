@@ -2,8 +2,12 @@
 
 pub mod driver;
 mod exit;
+mod faults;
 mod judge;
 mod modelcheck;
+mod mutant;
+mod mutants;
+mod peer;
 mod progress;
 mod record;
 mod rules;
@@ -35,6 +39,10 @@ enum Command {
     Driver(Box<driver::DriverArguments>),
     /// Every interleaving of the mount-pod protocol, and the shortest one that breaks a promise
     Modelcheck(modelcheck::ModelcheckArguments),
+    /// What the built-in driver can be asked to do wrong, or otherwise
+    Faults(faults::FaultsArguments),
+    /// The kill matrix: every fault and every legal variant against the harness
+    Mutants(mutants::MutantsArguments),
     /// The rule catalogue, and how much of it is covered
     Rules(rules::RulesArguments),
 }
@@ -61,6 +69,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Rules(arguments) => Ok(rules::run(&arguments)),
+        Command::Faults(arguments) => Ok(faults::run(&arguments)),
+        Command::Mutants(arguments) => runtime()?.block_on(mutants::run(arguments)),
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
         Command::Record(arguments) => runtime()?.block_on(record::run(*arguments)),

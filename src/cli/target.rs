@@ -298,7 +298,7 @@ fn map(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 /// Whether this process may mount FUSE file systems.
-fn fuse_is_here() -> bool {
+pub(super) fn fuse_is_here() -> bool {
     #[cfg(target_os = "linux")]
     {
         rustix::process::geteuid().is_root() && fs::File::options().read(true).write(true).open("/dev/fuse").is_ok()

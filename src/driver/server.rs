@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use super::Driver;
 
@@ -98,12 +99,16 @@ impl Drop for Listener {
     }
 }
 
-/// Serves until the token is cancelled; requests under way are answered first.
+/// Serves a driver through these services of its until the token is cancelled; requests under way are answered first.
 ///
 /// Recovery runs beside it: until it has ended, Probe answers `ready: false`.
-pub async fn serve(driver: Driver, mut listener: Listener, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    driver: Driver,
+    routes: Routes,
+    mut listener: Listener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
     let Some(incoming) = listener.listener.take() else { return Ok(()) };
-    let routes = driver.routes();
     let recovery = tokio::task::spawn_blocking(move || {
         if let Err(refusal) = driver.recover() {
             tracing::error!(%refusal, "recovery failed");

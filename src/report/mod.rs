@@ -5,6 +5,7 @@ mod excerpt;
 mod html;
 mod junit;
 mod plain;
+pub mod power;
 mod terminal;
 
 pub use certificate::{Accepted, Certificate, Circumstances, Coverage, Duty, Leftover, Tool};
