@@ -16,6 +16,8 @@ pub mod suite;
 
 pub mod explore;
 
+pub mod orchestrator;
+
 pub mod mountpod;
 
 pub mod modelcheck;
