@@ -113,6 +113,8 @@ impl Stage {
             })
             .await
             .unwrap();
+        // By then all sidecars have asked what they ask at their start.
+        tokio::time::sleep(Duration::from_millis(10)).await;
         Self { cluster, recorder, script, driver_store, directory }
     }
 

@@ -87,12 +87,14 @@ fn fields(request: &Value, line: &mut String) {
     let Some(request) = request.as_object() else { return };
     for (key, value) in request {
         let shown = match key.as_str() {
-            "volumeContext" | "secrets" | "parameters" => continue,
-            "volumeCapability" => capability(value),
-            "volumeCapabilities" => {
+            "volume_context" | "secrets" | "parameters" => continue,
+            "volume_capability" => capability(value),
+            "volume_capabilities" => {
                 value.as_array().into_iter().flatten().map(capability).collect::<Vec<_>>().join("+")
             }
-            "publishContext" => "there".to_owned(),
+            "accessibility_requirements" | "publish_context" => "there".to_owned(),
+            "capacity_range" => value.pointer("/required_bytes").and_then(Value::as_str).unwrap_or("none").to_owned(),
+            "staging_target_path" => staging(value.as_str().unwrap_or_default()),
             _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
         };
         let _ = write!(line, " {key}={shown}");
@@ -101,8 +103,16 @@ fn fields(request: &Value, line: &mut String) {
 
 fn capability(value: &Value) -> String {
     let access_type = if value.get("block").is_some() { "block" } else { "mount" };
-    let mode = value.pointer("/accessMode/mode").and_then(Value::as_str).unwrap_or("UNKNOWN");
+    let mode = value.pointer("/access_mode/mode").and_then(Value::as_str).unwrap_or("UNKNOWN");
     format!("{access_type}/{mode}")
+}
+
+/// A staging path, without the digest of the volume's id in it.
+fn staging(path: &str) -> String {
+    match path.strip_suffix("/globalmount").and_then(|path| path.rsplit_once('/')) {
+        Some((parent, digest)) if digest.len() == 64 => format!("{parent}/$SHA256/globalmount"),
+        _ => path.to_owned(),
+    }
 }
 
 fn answer(outcome: Option<&Outcome>) -> String {
