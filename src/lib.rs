@@ -18,6 +18,8 @@ pub mod suite;
 
 pub mod explore;
 
+pub mod orchestrator;
+
 pub mod mountpod;
 
 pub mod modelcheck;

@@ -27,12 +27,13 @@ pub enum Target {
 /// The driver under test.
 #[derive(Debug)]
 pub struct Driver {
+    label: String,
     controller: Option<Arc<Instance>>,
     node: Option<Arc<Instance>>,
 }
 
 impl Driver {
-    /// The label of the node in histories; there is one.
+    /// The label of the node in histories, where there is one only.
     const NODE: &'static str = "node";
 
     /// Starts the driver where the profile says how, and connects to it.
@@ -47,9 +48,10 @@ impl Driver {
             Target::Plugin(lane) => {
                 let start = profile.start.clone().filter(|_| lane.endpoint().is_some());
                 let plugin = instance("plugin", lane, start);
-                Self { controller: Some(plugin.clone()), node: Some(plugin) }
+                Self { label: Self::NODE.to_owned(), controller: Some(plugin.clone()), node: Some(plugin) }
             }
             Target::Separate { controller, node } => Self {
+                label: Self::NODE.to_owned(),
                 controller: controller.map(|lane| instance("controller", lane, None)),
                 node: node.map(|lane| instance("node", lane, None)),
             },
@@ -80,8 +82,14 @@ impl Driver {
     }
 
     /// The label of the node in histories.
-    pub const fn node(&self) -> &'static str {
-        Self::NODE
+    pub fn node(&self) -> &str {
+        &self.label
+    }
+
+    /// The same driver, on one of several nodes.
+    #[must_use]
+    pub fn on_node(self, label: impl Into<String>) -> Self {
+        Self { label: label.into(), ..self }
     }
 
     /// Whether the node is this machine for sure.
@@ -222,7 +230,7 @@ impl Driver {
     }
 
     fn open(&self, instance: &Instance, recorder: &Recorder, scenario: &str, request: &Request) -> Open {
-        let node = if request.rpc().is_node() { Self::NODE } else { "" };
+        let node = if request.rpc().is_node() { self.label.as_str() } else { "" };
         let id = Some(recorder.call(instance.name(), node, scenario, request));
         Open { recorder: recorder.clone(), id }
     }

@@ -1,0 +1,110 @@
+//! What all components share: the store, the time, the recorder, the profile, and what is in trouble.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{object::CsiDriver, store::Store, timing::Timing};
+use crate::{
+    history::{Recorder, Request},
+    spec::Rpc,
+    sut::Profile,
+};
+
+/// What is done to a call on purpose.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// Nothing.
+    Calm,
+    /// Its answer gets lost on the way back.
+    LoseAnswer,
+    /// The caller has no more patience than this.
+    Hurry(Duration),
+}
+
+/// Who decides what is done to calls.
+pub trait Nemesis: Send + Sync {
+    /// What is done to this one.
+    fn fate(&self, request: &Request) -> Fate;
+}
+
+/// Leaves all calls alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Peace;
+
+impl Nemesis for Peace {
+    fn fate(&self, _: &Request) -> Fate {
+        Fate::Calm
+    }
+}
+
+/// Something that does not come about, and the answer that keeps it from it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trouble {
+    /// Who tries.
+    pub component: String,
+    /// For which object.
+    pub subject: String,
+    /// What is answered: which RPC.
+    pub rpc: Rpc,
+    /// What is answered: code and message.
+    pub answer: String,
+    /// How often in a row.
+    pub tries: u32,
+    /// When it is tried again, in milliseconds of the cluster's life, as far as that is known.
+    pub next: Option<u64>,
+}
+
+/// What is in trouble now; clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Troubles(Arc<Mutex<BTreeMap<(String, String), Trouble>>>);
+
+/// What all components share.
+#[derive(Clone)]
+pub struct Context {
+    /// The objects.
+    pub store: Store,
+    /// How fast time passes.
+    pub timing: Timing,
+    /// The history.
+    pub recorder: Recorder,
+    /// What is in trouble.
+    pub troubles: Troubles,
+    /// Parameters, secrets and sizes.
+    pub profile: Arc<Profile>,
+    /// How the driver wants to be treated.
+    pub csi_driver: CsiDriver,
+    /// What is done to calls.
+    pub nemesis: Arc<dyn Nemesis>,
+}
+
+impl Troubles {
+    /// All of them.
+    pub fn list(&self) -> Vec<Trouble> {
+        self.entries().values().cloned().collect()
+    }
+
+    pub(super) fn failed(&self, component: &str, subject: &str, rpc: Rpc, answer: String) {
+        let mut entries = self.entries();
+        let key = (component.to_owned(), subject.to_owned());
+        let tries = entries.get(&key).filter(|trouble| trouble.rpc == rpc).map_or(0, |trouble| trouble.tries) + 1;
+        let (component, subject) = key.clone();
+        entries.insert(key, Trouble { component, subject, rpc, answer, tries, next: None });
+    }
+
+    pub(super) fn next_try(&self, component: &str, subject: &str, at: u64) {
+        if let Some(trouble) = self.entries().get_mut(&(component.to_owned(), subject.to_owned())) {
+            trouble.next = Some(at);
+        }
+    }
+
+    pub(super) fn over(&self, component: &str, subject: &str) {
+        self.entries().remove(&(component.to_owned(), subject.to_owned()));
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<(String, String), Trouble>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

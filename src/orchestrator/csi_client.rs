@@ -1,0 +1,156 @@
+//! The edge to the driver: one call with its limit, recorded, and what its answer means to whoever called.
+
+use std::{sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use super::context::{Context, Fate};
+use crate::{
+    history::{Lost, Request},
+    spec::Rpc,
+    sut::{Answer, Code, Driver, Unary},
+};
+
+/// An answer other than OK.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{rpc} answers {answer}")]
+pub struct RpcError {
+    /// Which RPC.
+    pub rpc: Rpc,
+    /// The code of the status that a gRPC client would report; `None` for what is no gRPC answer.
+    pub code: Option<i32>,
+    /// The answer for people.
+    pub answer: String,
+}
+
+impl RpcError {
+    const CANCELLED: i32 = 1;
+    const DEADLINE_EXCEEDED: i32 = 4;
+    const RESOURCE_EXHAUSTED: i32 = 8;
+
+    fn of(rpc: Rpc, answer: &Answer) -> Self {
+        let code = match answer {
+            Answer::Status { code, .. } => Some(*code),
+            Answer::Lost(Lost::Deadline) => Some(Self::DEADLINE_EXCEEDED),
+            Answer::Lost(Lost::Cancelled) => Some(Self::CANCELLED),
+            Answer::Lost(Lost::Connection | Lost::Dropped) => Some(Code::UNAVAILABLE.0),
+            Answer::Garbage(_) | Answer::Reply(_) => None,
+        };
+        Self { rpc, code, answer: answer.to_string() }
+    }
+
+    /// Whether it has this code.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == Some(code.0)
+    }
+
+    /// Whether resources were exhausted.
+    pub fn is_exhausted(&self) -> bool {
+        self.code == Some(Self::RESOURCE_EXHAUSTED)
+    }
+
+    /// Whether only time had run out.
+    pub fn is_deadline(&self) -> bool {
+        self.code == Some(Self::DEADLINE_EXCEEDED)
+    }
+
+    /// Whether the precondition failed, which for expansions means that the volume is in use.
+    pub fn is_failed_precondition(&self) -> bool {
+        self.code == Some(9)
+    }
+
+    /// Whether a resize can never work as it was asked for.
+    pub fn is_infeasible_resize(&self) -> bool {
+        matches!(self.code, Some(3 | 5 | 11))
+    }
+
+    /// Whether the provisioner counts the call as still running in the background.
+    pub fn is_in_background(&self) -> bool {
+        matches!(self.code, None | Some(1 | 4 | 10 | 14))
+    }
+
+    /// Whether all others count the call as maybe done, maybe still running.
+    pub fn is_uncertain(&self) -> bool {
+        self.is_in_background() || self.is_exhausted()
+    }
+}
+
+/// The connection of one component to one of the driver's processes.
+#[derive(Clone)]
+pub(super) struct CsiClient {
+    pub(super) driver: Arc<Driver>,
+    pub(super) component: String,
+    pub(super) context: Context,
+    /// Told when the connection breaks: sidecars exit then.
+    pub(super) disconnected: Arc<Notify>,
+}
+
+impl CsiClient {
+    pub(super) fn new(driver: Arc<Driver>, component: impl Into<String>, context: &Context) -> Self {
+        let disconnected = Arc::new(Notify::new());
+        Self { driver, component: component.into(), context: context.clone(), disconnected }
+    }
+
+    /// Calls for an object; the component's troubles follow from the answer.
+    pub(super) async fn call<R: Unary>(
+        &self,
+        subject: &str,
+        request: R,
+        limit: Duration,
+    ) -> Result<R::Reply, RpcError> {
+        let request: Request = request.into();
+        let rpc = request.rpc();
+        let limit = self.context.timing.call_limit(limit);
+        let (driver, recorder, component) = (&self.driver, &self.context.recorder, &self.component);
+        let answer = match self.context.nemesis.fate(&request) {
+            Fate::Calm => driver.call(recorder, component, &request, limit).await,
+            Fate::LoseAnswer => match driver.call_dropping_answer(recorder, component, &request, limit).await {
+                Answer::Lost(lost) => Answer::Lost(lost),
+                // For the component there was no answer.
+                _ => Answer::Lost(Lost::Dropped),
+            },
+            Fate::Hurry(patience) => {
+                driver.call_in_a_hurry(recorder, component, &request, patience.min(limit)).await
+            }
+        };
+        if answer == Answer::Lost(Lost::Connection) {
+            self.disconnected.notify_waiters();
+        }
+        let failure = match answer {
+            Answer::Reply(reply) => match R::reply(reply) {
+                Some(reply) => {
+                    self.context.troubles.over(component, subject);
+                    return Ok(reply);
+                }
+                None => RpcError { rpc, code: None, answer: "a reply of another RPC".to_owned() },
+            },
+            answer => RpcError::of(rpc, &answer),
+        };
+        self.context.troubles.failed(component, subject, rpc, failure.answer.clone());
+        Err(failure)
+    }
+
+    /// The secrets that the profile has for an RPC.
+    pub(super) fn secrets(&self, rpc: Rpc) -> std::collections::BTreeMap<String, String> {
+        self.context.profile.secrets_of(rpc).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_resources_are_final_for_the_provisioner_alone() {
+        let status = Answer::Status { code: 8, message: String::new(), details: 0 };
+        let error = RpcError::of(Rpc::CreateVolume, &status);
+        assert!(!error.is_in_background() && error.is_uncertain());
+    }
+
+    #[test]
+    fn what_is_no_grpc_answer_leaves_everything_open() {
+        let error = RpcError::of(Rpc::CreateVolume, &Answer::Garbage("HTTP status 502".into()));
+        assert!(error.is_in_background() && error.is_uncertain() && !error.is_infeasible_resize());
+    }
+}

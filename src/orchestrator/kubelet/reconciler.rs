@@ -1,0 +1,171 @@
+//! What a kubelet does next: unmount, then mount or expand, then unmount devices. Plain decisions over the two worlds.
+
+use std::collections::BTreeSet;
+
+use super::{ActualStateOfWorld, DesiredStateOfWorld, DeviceState, MountState, Operation, VolumeSpec};
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Step {
+    /// An operation with calls.
+    Start(Operation),
+    /// The volume is attached, as the node's status says.
+    MarkAttached(VolumeSpec),
+    /// Nobody needs it and nothing is mounted.
+    MarkDetached(String),
+}
+
+/// What of the node's status matters here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attachments<'a> {
+    /// Whether volumes are attached at all.
+    pub(super) are_required: bool,
+    /// What the attach/detach controller says is attached.
+    pub(super) attached: &'a BTreeSet<String>,
+}
+
+/// The steps of one pass.
+///
+/// Nothing is unmounted before all pods were looked at: a pod that was not seen yet may need what is mounted.
+pub(super) fn plan(
+    desired: &DesiredStateOfWorld,
+    actual: &ActualStateOfWorld,
+    attachments: Attachments<'_>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if desired.is_complete {
+        steps.extend(unmounts(desired, actual));
+    }
+    steps.extend(mounts(desired, actual, attachments));
+    if desired.is_complete {
+        steps.extend(device_unmounts(desired, actual));
+    }
+    steps
+}
+
+fn unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (name, volume) in &actual.volumes {
+        let unwanted = volume.pods.iter().filter(|(pod, _)| !desired.wants(name, pod));
+        steps.extend(
+            unwanted
+                .map(|(pod, mount)| Step::Start(Operation::Unmount { spec: mount.spec.clone(), pod: pod.clone() })),
+        );
+    }
+    steps
+}
+
+fn mounts(
+    desired: &DesiredStateOfWorld,
+    actual: &ActualStateOfWorld,
+    attachments: Attachments<'_>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (name, volume) in &desired.volumes {
+        let Some((_, first)) = volume.pods.first_key_value() else { continue };
+        let known = actual.volumes.get(name);
+        let Some(known) = known.filter(|known| known.is_attached) else {
+            let is_attached = volume.is_reported_in_use && attachments.attached.contains(name);
+            if is_attached || !attachments.are_required {
+                steps.push(Step::MarkAttached(first.spec.clone()));
+            }
+            continue;
+        };
+        for (pod, wanted) in &volume.pods {
+            let mount = known.pods.get(pod);
+            if mount.is_none_or(|mount| mount.state == MountState::Uncertain || mount.wants_remount) {
+                steps.push(Step::Start(Operation::Mount {
+                    spec: wanted.spec.clone(),
+                    pod: pod.clone(),
+                    pod_name: wanted.name.clone(),
+                    read_only: wanted.read_only,
+                    stages: known.device != DeviceState::GloballyMounted,
+                    is_first: mount.is_none(),
+                    size: volume.size,
+                }));
+            } else if known.size < volume.size && !known.refuses_expansion && !wanted.read_only {
+                steps.push(Step::Start(Operation::Expand {
+                    spec: wanted.spec.clone(),
+                    pod: pod.clone(),
+                    size: volume.size,
+                }));
+            }
+        }
+    }
+    steps
+}
+
+fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
+    let unused = actual.volumes.iter().filter(|(name, volume)| {
+        volume.pods.is_empty() && !desired.volumes.contains_key(*name)
+    });
+    unused
+        .map(|(name, volume)| match volume.device {
+            DeviceState::NotMounted => Step::MarkDetached(name.clone()),
+            DeviceState::Uncertain | DeviceState::GloballyMounted => {
+                Step::Start(Operation::UnmountDevice { spec: volume.spec.clone() })
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orchestrator::kubelet::DesiredPod;
+
+    fn spec() -> VolumeSpec {
+        VolumeSpec { unique_name: "u".into(), ..VolumeSpec::default() }
+    }
+
+    fn desired(pods: &[&str]) -> DesiredStateOfWorld {
+        let mut desired = DesiredStateOfWorld { is_complete: true, ..DesiredStateOfWorld::default() };
+        for pod in pods {
+            desired.add(pod, DesiredPod { name: (*pod).into(), spec: spec(), read_only: false }, 0);
+        }
+        desired
+    }
+
+    fn attached(volumes: &BTreeSet<String>) -> Attachments<'_> {
+        Attachments { are_required: true, attached: volumes }
+    }
+
+    #[test]
+    fn a_volume_is_verified_only_after_it_was_reported_in_use() {
+        let volumes = ["u".to_owned()].into();
+        let mut desired = desired(&["p"]);
+        let actual = ActualStateOfWorld::default();
+        assert_eq!(plan(&desired, &actual, attached(&volumes)), []);
+        desired.volumes.get_mut("u").unwrap().is_reported_in_use = true;
+        assert_eq!(plan(&desired, &actual, attached(&BTreeSet::new())), []);
+        assert_eq!(plan(&desired, &actual, attached(&volumes)), [Step::MarkAttached(spec())]);
+    }
+
+    #[test]
+    fn nothing_is_unmounted_before_all_pods_were_seen() {
+        let none = BTreeSet::new();
+        let mut actual = ActualStateOfWorld::default();
+        actual.reconstructed(spec(), "p");
+        let mut desired = desired(&[]);
+        desired.is_complete = false;
+        assert_eq!(plan(&desired, &actual, attached(&none)), []);
+        desired.is_complete = true;
+        let unmount = Step::Start(Operation::Unmount { spec: spec(), pod: "p".into() });
+        assert_eq!(plan(&desired, &actual, attached(&none)), [unmount]);
+    }
+
+    #[test]
+    fn a_device_goes_after_the_last_pod_and_only_if_it_may_be_there() {
+        let none = BTreeSet::new();
+        let mut actual = ActualStateOfWorld::default();
+        actual.attached(&spec());
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [Step::MarkDetached("u".into())]);
+        actual.volumes.get_mut("u").unwrap().device = DeviceState::Uncertain;
+        let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [unmount]);
+        assert!(matches!(
+            plan(&desired(&["p"]), &actual, attached(&none)).as_slice(),
+            [Step::Start(Operation::Mount { stages: true, .. })]
+        ));
+    }
+}

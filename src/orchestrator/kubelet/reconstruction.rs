@@ -1,0 +1,66 @@
+//! What a kubelet that starts finds on disk: volumes that may be mounted, for pods that may be gone.
+
+use super::{
+    super::{names, object::VolumeMode},
+    ActualStateOfWorld, Places, VolumeData, VolumeSpec,
+    places::entries,
+};
+
+/// Reads the notes below the directories of pods. A volume that is staged and has no pod directory is not found.
+pub(super) fn reconstruct(places: &Places) -> ActualStateOfWorld {
+    let mut actual = ActualStateOfWorld::default();
+    for (pod, directory) in places.pods() {
+        for (_, volume) in entries(&directory.join("volumes/kubernetes.io~csi")) {
+            if let Ok(data) = VolumeData::read(&volume) {
+                actual.reconstructed(spec(data, VolumeMode::Filesystem), &pod);
+            }
+        }
+        for (volume, _) in entries(&directory.join("volumeDevices/kubernetes.io~csi")) {
+            if let Ok(data) = VolumeData::read(&places.block_data(&volume)) {
+                actual.reconstructed(spec(data, VolumeMode::Block), &pod);
+            }
+        }
+    }
+    actual
+}
+
+/// As much of a volume as it takes to unmount it.
+fn spec(data: VolumeData, volume_mode: VolumeMode) -> VolumeSpec {
+    VolumeSpec {
+        unique_name: names::unique_volume(&data.driver_name, &data.volume_handle),
+        volume_name: data.volume_name,
+        driver: data.driver_name,
+        handle: data.volume_handle,
+        volume_mode,
+        ..VolumeSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_found_and_what_is_only_staged_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places::new(directory.path().to_owned());
+        let data = |name: &str| VolumeData {
+            volume_name: name.into(),
+            volume_handle: format!("handle-{name}"),
+            driver_name: "d".into(),
+            ..VolumeData::default()
+        };
+        let published = spec(data("pv-1"), VolumeMode::Filesystem);
+        let staged = spec(data("pv-2"), VolumeMode::Filesystem);
+        let target = places.target(&published, "pod").parent().unwrap().to_owned();
+        let staging = places.staging(&staged).parent().unwrap().to_owned();
+        for (path, name) in [(target, "pv-1"), (staging, "pv-2")] {
+            std::fs::create_dir_all(&path).unwrap();
+            data(name).write(&path).unwrap();
+        }
+        let actual = reconstruct(&places);
+        assert_eq!(actual.volumes.keys().collect::<Vec<_>>(), ["kubernetes.io/csi/d^handle-pv-1"]);
+        assert!(actual.has("kubernetes.io/csi/d^handle-pv-1", "pod"));
+        assert_eq!(places.remains().len(), 2);
+    }
+}

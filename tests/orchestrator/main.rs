@@ -1,0 +1,14 @@
+//! The orchestrator against the built-in driver: canonical traces, recovery, and what always has to hold.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and prints its seed"
+)]
+
+mod interposer;
+mod stage;
+mod trace;
+mod traces;
