@@ -129,10 +129,13 @@ fn chosen(arguments: &ModelcheckArguments, protocol: Protocol, fault: Option<Fau
         scenarios(protocol).into_iter().map(|scenario| (protocol, scenario)).collect()
     };
     let wanted = arguments.scenario.as_deref().or(fault.map(Fault::scenario));
-    let names: Vec<&str> = all.iter().map(|(_, scenario)| scenario.name).collect();
+    let large = large_scenarios(protocol);
+    let names: Vec<&str> =
+        all.iter().map(|(_, scenario)| scenario.name).chain(large.iter().map(|large| large.name)).collect();
     let names = names.join(", ");
     let Some(wanted) = wanted else { return Ok(all) };
-    let found: Chosen = all.into_iter().filter(|(_, scenario)| scenario.name == wanted).collect();
+    let large = large.into_iter().map(|scenario| (protocol, scenario));
+    let found: Chosen = all.into_iter().chain(large).filter(|(_, scenario)| scenario.name == wanted).collect();
     match found.is_empty() {
         true => Err(Failure::usage(format!("no scenario {wanted}: choose one of {names}"))),
         false => Ok(found),

@@ -35,5 +35,5 @@ pub use invariant::{Invariant, Violation};
 pub use protocol::Protocol;
 pub use report::explanation;
 pub use scenario::{Chores, Request, RequestKind, Scenario, Trouble, Watch};
-pub use scenarios::{clients, scenarios};
+pub use scenarios::{clients, large_scenarios, scenarios};
 pub use trace::{Step, Trace};

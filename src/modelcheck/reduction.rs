@@ -1,22 +1,27 @@
 //! Leaves out orders of moves that lead to the same: a search visits fewer states and misses no broken promise.
 //!
-//! Three arguments, each about moves that nobody else can notice:
+//! Four arguments, each about moves that nobody else can notice:
 //!
 //! - **A doomed write** names a version that is gone, and versions never come back. It will be refused whenever it is
 //!   made, so it is refused at once.
 //! - **A read with what it decides on**, a write or another read, is one move. What others do in between, other than
 //!   writing pods, commutes with the read and can be done before; a write of the same pod dooms the write, and then the
 //!   read might as well not have happened. Left is a write of another pod (or time that passes) in between, after which
-//!   the actor holds a decision on an old read that it would not take now: that is a move of its own, *overtaken*. Stopping
-//!   the daemon of a terminating pod, which is dead already, cannot be noticed, and counts as a part of the read.
+//!   the actor holds a decision on an old read that it would not take now: that is a move of its own, *overtaken*.
+//!   Stopping the daemon of a terminating pod, which is dead already, cannot be noticed, and counts as a part of the read.
 //! - **Private work** on the mounts of a target that one actor alone holds can be done at once: whatever else may happen
-//!   now may as well happen after it, except that this actor is cut off.
+//!   now may as well happen after it, except that this actor is cut off, which leads to a state of its own.
+//! - **Housekeeping that is about to begin anew** is the same as none, because it can be started at any time.
+//!
+//! `tests/modelcheck.rs` holds a search with this against one of every order: no state in which nothing is under way, no
+//! goal and no verdict is lost.
 
 use super::{
     super::mountpod::{
+        TargetPath,
         api::WriteMode,
         pod::{PodName, ResourceVersion, Uid},
-        protocol::{Answer, Effect, MountOperation},
+        protocol::{Answer, Effect, EvidenceOrder, MountOperation, TerminatingWorkload, WorkloadState},
     },
     actor::{Actor, Job, Outcome},
     event::{Event, Fate, Move},
@@ -86,7 +91,8 @@ impl Search {
             };
             let effect = &self.actors.value(reader.holds).effect;
             let is_read = matches!(effect, Effect::List(_));
-            if !is_read && !is_write(effect) && !self.is_unseen(&reader.state, effect) {
+            let asks = matches!(effect, Effect::Workloads(_));
+            if !is_read && !asks && !is_write(effect) && !self.is_unseen(&reader.state, effect) {
                 return found.push((reader.event, Ok(reader.state)));
             }
             let ledger = self.ledgers.value(reader.state.ledger);
@@ -109,7 +115,7 @@ impl Search {
             let before = if is_read { reader.holds } else { reader.before };
             let holds = reached.actors[next];
             let next = Reader { before, holds, event, state: reached, ..reader.clone() };
-            if is_read {
+            if is_read || asks {
                 readers.push(reader);
             }
             reader = next;
@@ -283,10 +289,9 @@ impl Search {
     /// An actor whose next effect nobody else can notice or disturb.
     ///
     /// Where an instance or a node can crash, all of its actors stop at once, and every combination of where they stop
-    /// counts; where references are collected, targets are unmounted by an actor that does not hold them.
+    /// counts.
     pub(super) fn private(&self, state: &State, ledger: &Ledger) -> Option<usize> {
-        let stops_others = ledger.budget.allows(Trouble::Crash) || ledger.budget.allows(Trouble::Reboot);
-        if stops_others || self.scenario.chores.collect {
+        if ledger.budget.allows(Trouble::Crash) || ledger.budget.allows(Trouble::Reboot) {
             return None;
         }
         let node = self.nodes.value(state.node);
@@ -305,8 +310,27 @@ impl Search {
             let sole = |request: &super::Request| {
                 self.cast.target(request.target) != target || request.instance == actor.instance
             };
-            self.scenario.requests.iter().all(sole) && (self.scenario.instances == 1 || !self.scenario.chores.rebind)
+            let housekeepers = 0..self.scenario.instances - self.scenario.leaving;
+            // One instance does not repair a target that a request of its own works on.
+            let unrepaired = !self.scenario.chores.rebind || housekeepers == (actor.instance..actor.instance + 1);
+            let is_request = matches!(actor.job, Job::Request(_));
+            self.scenario.requests.iter().all(sole)
+                && unrepaired
+                && (!self.scenario.chores.collect || (is_request && self.is_uncollected(ledger, target)))
         })
+    }
+
+    /// Whether no collector unmounts the target while its request runs: it has seen the record first, so it takes nothing for
+    /// gone that exists now, and the workload does not go meanwhile.
+    fn is_uncollected(&self, ledger: &Ledger, target: &TargetPath) -> bool {
+        let careful = self.policy.evidence == EvidenceOrder::RecordFirst
+            && self.policy.terminating_workload == TerminatingWorkload::Counts;
+        let stays = ![Trouble::WorkloadLoss, Trouble::WorkloadShutdown].iter().any(|loss| ledger.budget.allows(*loss));
+        let mut targets = self.cast.targets.iter().zip(&ledger.workloads);
+        let lives = targets.any(|(other, workload)| {
+            other == target && matches!(workload, Some(WorkloadState::Lives | WorkloadState::Terminating))
+        });
+        careful && stays && lives && self.scenario.workloads
     }
 
     /// Whether the effect stops a daemon that is dead for ever: its pod is terminating, and nothing can tell.

@@ -77,7 +77,8 @@ impl Search {
                 pod.annotations.insert(annotations::DELETE_AT.to_owned(), "2026-01-31 20:00".to_owned());
                 drop(records.update(&pod, Default::default(), self.fresh(state)));
             }
-            Trouble::ClockStep if subject == 0 => {
+            // Time that passes while nothing waits for a moment changes nothing.
+            Trouble::ClockStep if subject == 0 && records.pods.values().any(annotations::names_a_moment) => {
                 return Some(self.changed(state, |ledger| ledger.now = ledger.now.after(DELAY)));
             }
             Trouble::WorkloadShutdown | Trouble::WorkloadLoss => {

@@ -171,6 +171,11 @@ pub fn touch(pod: &mut Pod) {
     pod.annotations.insert(TOUCHED.to_owned(), pod.version.as_str().to_owned());
 }
 
+/// Whether the pod waits for a moment, or remembers one.
+pub fn names_a_moment(pod: &Pod) -> bool {
+    pod.annotations.keys().any(|key| key == DELETE_AT || key.starts_with(UNMOUNTED_SINCE))
+}
+
 /// Takes away what no step reads any more: the trace of a touch, the hand-over from a version that is gone, and what was to
 /// become of a pod that is being deleted. Only a search of states needs this, to see that two records mean the same.
 pub fn forget_marks<'a>(pod: &mut Pod, pods: impl IntoIterator<Item = &'a Pod>) {
