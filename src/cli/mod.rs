@@ -2,9 +2,11 @@
 
 pub mod driver;
 mod exit;
+mod explore;
 mod judge;
 mod modelcheck;
 mod progress;
+mod replay;
 mod rules;
 mod run;
 mod target;
@@ -26,6 +28,10 @@ struct Arguments {
 enum Command {
     /// Certify a driver: without an endpoint, the built-in reference driver
     Run(Box<run::RunArguments>),
+    /// Random programs of calls against a driver, and the smallest one that breaks a rule
+    Explore(Box<explore::ExploreArguments>),
+    /// Run a saved reproducer again
+    Replay(Box<replay::ReplayArguments>),
     /// Recompute the verdict from recorded histories
     Judge(judge::JudgeArguments),
     /// The reference driver alone
@@ -61,6 +67,8 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
+        Command::Explore(arguments) => runtime()?.block_on(explore::run(*arguments)),
+        Command::Replay(arguments) => runtime()?.block_on(replay::run(*arguments)),
         Command::Driver(arguments) => {
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)
         }

@@ -181,7 +181,7 @@ pub(super) fn without_circumstances(accepted: Vec<(String, String)>) -> Circumst
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn cancelled_by_signals() -> CancellationToken {
+pub(super) fn cancelled_by_signals() -> CancellationToken {
     let cancel = CancellationToken::new();
     let cancelled = cancel.clone();
     tokio::spawn(async move {

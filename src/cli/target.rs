@@ -91,7 +91,7 @@ pub(super) struct Connected {
     /// Arguments that name the same driver on a command line.
     pub arguments: String,
     /// Where the built-in driver keeps its state; removed on drop.
-    _state: Option<TempDir>,
+    pub state: Option<TempDir>,
 }
 
 impl DriverOptions {
@@ -163,7 +163,7 @@ impl DriverOptions {
             .filter(|text| !text.is_empty())
             .collect::<Vec<_>>();
         let driver = Driver::connect(target, &profile, patience).await.map_err(Failure::usage)?;
-        Ok(Connected { driver, profile, arguments: arguments.join(" "), _state: state })
+        Ok(Connected { driver, profile, arguments: arguments.join(" "), state })
     }
 
     /// The built-in driver, as a process of its own, so that it can be killed and restarted like any other.
