@@ -2,6 +2,7 @@
 
 pub mod driver;
 mod exit;
+mod explore;
 mod faults;
 mod judge;
 mod modelcheck;
@@ -10,6 +11,7 @@ mod mutants;
 mod peer;
 mod progress;
 mod record;
+mod replay;
 mod rules;
 mod run;
 mod target;
@@ -31,6 +33,10 @@ struct Arguments {
 enum Command {
     /// Certify a driver: without an endpoint, the built-in reference driver
     Run(Box<run::RunArguments>),
+    /// Random programs of calls against a driver, and the smallest one that breaks a rule
+    Explore(Box<explore::ExploreArguments>),
+    /// Run a saved reproducer again
+    Replay(Box<replay::ReplayArguments>),
     /// Recompute the verdict from recorded histories
     Judge(judge::JudgeArguments),
     /// Write the history of real traffic: a transparent proxy between an orchestrator and a driver
@@ -75,6 +81,8 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
         Command::Record(arguments) => runtime()?.block_on(record::run(*arguments)),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
+        Command::Explore(arguments) => runtime()?.block_on(explore::run(*arguments)),
+        Command::Replay(arguments) => runtime()?.block_on(replay::run(*arguments)),
         Command::Driver(arguments) => {
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)
         }

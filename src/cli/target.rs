@@ -121,7 +121,7 @@ pub(super) struct Connected {
     /// Arguments that name the same driver on a command line.
     pub arguments: String,
     /// Where the built-in driver keeps its state; removed on drop.
-    _state: Option<TempDir>,
+    pub state: Option<TempDir>,
 }
 
 impl DriverOptions {
@@ -190,7 +190,7 @@ impl DriverOptions {
         let arguments = std::iter::once(arguments).chain(self.files()).filter(|text| !text.is_empty());
         let arguments = arguments.collect::<Vec<_>>().join(" ");
         let driver = Driver::connect(target, &profile, patience).await.map_err(Failure::usage)?;
-        Ok(Connected { driver, profile, arguments, _state: state })
+        Ok(Connected { driver, profile, arguments, state })
     }
 
     /// The options that name files, as they stand on a command line.

@@ -10,9 +10,11 @@
 mod budget;
 mod calls;
 mod corpora;
+mod driver_mutants;
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "the fuzz targets use more of it, from outside")]
 mod fuzz;
+mod laws;
 mod mounts;
 mod protocol;
 mod protocol_mutants;

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// A mistake, and the fewest steps that show it.
-struct Mistake {
-    name: &'static str,
-    policy: Policy,
-    steps: usize,
+pub(crate) struct Mistake {
+    pub(crate) name: &'static str,
+    pub(crate) policy: Policy,
+    pub(crate) steps: usize,
 }
 
-fn mistakes() -> Vec<Mistake> {
+pub(crate) fn mistakes() -> Vec<Mistake> {
     let hardened = Policy::default;
     let mistake = |name, steps, policy| Mistake { name, policy, steps };
     let (unconditional, patch) = (WriteMode::Unconditional, WriteMode::PatchAnnotations);

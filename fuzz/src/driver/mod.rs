@@ -9,4 +9,4 @@ mod run;
 mod scene;
 
 pub use bare::{Bare, with_a_volume};
-pub use run::{run, run_drawn};
+pub use run::{portrait, run, run_drawn};

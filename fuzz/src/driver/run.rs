@@ -45,7 +45,18 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 
 /// Runs a program under a policy of the protocol; how it failed, and its history.
 pub fn run(policy: &Policy, program: &Program<Environment, Step>) -> (Option<Failure>, History) {
-    within_virtual_time(play(policy, program))
+    let (failure, history, _) = within_virtual_time(play(policy, program));
+    (failure, history)
+}
+
+/// A fingerprint of the node and the records when the last step had ended.
+///
+/// # Errors
+///
+/// When the program fails.
+pub fn portrait(policy: &Policy, program: &Program<Environment, Step>) -> Result<Option<u64>, Failure> {
+    let (failure, _, last) = within_virtual_time(play(policy, program));
+    failure.map_or(Ok(last), Err)
 }
 
 /// Runs work on one thread and by a clock that only goes on when everybody waits.
@@ -65,7 +76,7 @@ pub fn run_drawn(
     (program, failure)
 }
 
-async fn play(policy: &Policy, program: &Program<Environment, Step>) -> (Option<Failure>, History) {
+async fn play(policy: &Policy, program: &Program<Environment, Step>) -> (Option<Failure>, History, Option<u64>) {
     let environment = program.environment;
     let mut scene = played(environment);
     let header = Header { format: FORMAT, restartable: true, ..Header::default() };
@@ -78,7 +89,7 @@ async fn play(policy: &Policy, program: &Program<Environment, Step>) -> (Option<
     let surroundings = surroundings.expect("a driver of this process answers");
     let executed = execute(program, &driver, &recorder, &surroundings, &mut scene).await;
     let (history, _) = recorder.finish();
-    (executed.expect("a driver of this process restarts").failure, history)
+    (executed.expect("a driver of this process restarts").failure, history, scene.last)
 }
 
 /// An empty node.
@@ -90,6 +101,7 @@ pub fn played(environment: Environment) -> Played {
         living: Living::default(),
         promises: Promises::default(),
         round: None,
+        last: None,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Played {
     pub living: Living,
     pub promises: Promises,
     pub round: Option<JoinHandle<Swept>>,
+    /// The node when the last step had ended.
+    pub last: Option<u64>,
 }
 
 impl Played {
@@ -246,6 +248,7 @@ impl Scene for Played {
     }
 
     async fn settle(&mut self) -> Result<(), String> {
+        self.last = self.portrait();
         self.stop_round();
         self.cluster.state().faults.clear();
         for _ in 0..3 {

@@ -19,6 +19,9 @@ pub(super) const SNAPSHOTS: u8 = 2;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Course {
     lanes: [bool; LANES as usize + 1],
+    /// The calls that have paused.
+    calls: [Option<Call>; LANES as usize + 1],
+    deleted: [bool; VOLUMES as usize],
     volumes: [bool; VOLUMES as usize],
     snapshots: [bool; SNAPSHOTS as usize],
     groups: [bool; SNAPSHOTS as usize],
@@ -40,6 +43,15 @@ impl Course {
         match *step {
             Step::Call { lane, call, pause, .. } => {
                 self.take(lane, pause);
+                if let Some(place) = self.calls.get_mut(usize::from(lane)) {
+                    *place = Some(call);
+                }
+                if let Some(deleted) = self.deleted.get_mut(usize::from(call.volume))
+                    && matches!(call.rpc, Rpc::CreateVolume | Rpc::DeleteVolume)
+                    && call.variation.is_plain()
+                {
+                    *deleted = call.rpc == Rpc::DeleteVolume;
+                }
                 let place = match call.rpc {
                     Rpc::CreateVolume => self.volumes.get_mut(usize::from(call.volume)),
                     Rpc::CreateSnapshot => self.snapshots.get_mut(usize::from(call.snapshot)),
@@ -75,6 +87,16 @@ impl Course {
     /// Whether the lane may hold a call that has not ended.
     pub(super) fn is_taken(&self, lane: Lane) -> bool {
         self.lanes.get(usize::from(lane)).is_some_and(|taken| *taken)
+    }
+
+    /// The calls that may not have ended.
+    pub(super) fn open_calls(&self) -> impl Iterator<Item = Call> {
+        self.calls.iter().zip(self.lanes).filter(|(_, taken)| *taken).filter_map(|(call, _)| *call)
+    }
+
+    /// Whether somebody asked to delete the volume, and nobody to make it anew.
+    pub(super) fn is_deleted(&self, volume: u8) -> bool {
+        self.deleted.get(usize::from(volume)).is_some_and(|deleted| *deleted)
     }
 
     pub(super) fn is_quiet(&self) -> bool {

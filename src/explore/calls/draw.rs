@@ -12,7 +12,7 @@ use crate::spec::Rpc;
 pub struct Calls;
 
 /// No call takes more effects than this without waiting for somebody.
-const LONGEST: usize = 16;
+const LONGEST: usize = 12;
 const LANE: &str = "lane";
 const VOLUME: &str = "volume";
 const TARGET: &str = "target";
@@ -36,7 +36,7 @@ impl Language for Calls {
 
     fn step(environment: &Environment, before: &[Step], source: &mut dyn Source) -> Step {
         let course = Course::after(before);
-        match source.below(20) {
+        match source.below(22) {
             0..=9 => start(environment, before, &course, source),
             10..=13 => {
                 let taken: Vec<Lane> = (0..=HOUSEKEEPING).filter(|&lane| course.is_taken(lane)).collect();
@@ -50,7 +50,7 @@ impl Language for Calls {
             15 | 16 => Step::Housekeeping { pause: pause(source) },
             17 => Step::Fault { after: number(source, 8), fate: fate(source) },
             18 => Step::Time { seconds: [10, 30, 60, 120][source.below(4)] },
-            _ => Step::Trouble { volume: volume(environment, source), trouble: trouble(source) },
+            _ => trouble(environment, &course, source),
         }
     }
 
@@ -217,6 +217,8 @@ fn call(environment: &Environment, course: &Course, source: &mut dyn Source) -> 
     let volume = volume(environment, source);
     let rpc = match (course.has_volume(volume), environment.focus) {
         (false, _) => Rpc::CreateVolume,
+        // Without a volume nothing else can go wrong.
+        _ if course.is_deleted(volume) && source.below(4) > 0 => Rpc::CreateVolume,
         // Most of what can go wrong needs a volume that has come so far.
         _ if environment.attachment && !course.is_attached(volume) && source.below(4) > 0 => {
             Rpc::ControllerPublishVolume
@@ -254,16 +256,22 @@ fn normalized(call: Call) -> Call {
 
 /// An RPC of the way to a mount and back.
 fn publication(environment: &Environment, source: &mut dyn Source) -> Rpc {
-    match source.below(12) {
+    match source.below(13) {
         0..=4 => Rpc::NodePublishVolume,
-        5..=8 => Rpc::NodeUnpublishVolume,
+        5..=8 | 12 => Rpc::NodeUnpublishVolume,
         9 if environment.staging => Rpc::NodeStageVolume,
         10 if environment.staging => Rpc::NodeUnstageVolume,
         9 if environment.attachment => Rpc::ControllerPublishVolume,
         10 if environment.attachment => Rpc::ControllerUnpublishVolume,
         9 => Rpc::NodePublishVolume,
         10 => Rpc::NodeGetVolumeStats,
-        _ => Rpc::DeleteVolume,
+        _ => {
+            if source.below(2) == 0 {
+                Rpc::NodePublishVolume
+            } else {
+                Rpc::DeleteVolume
+            }
+        }
     }
 }
 
@@ -281,7 +289,7 @@ fn number(source: &mut dyn Source, bound: usize) -> u8 {
 }
 
 fn pause(source: &mut dyn Source) -> Option<u8> {
-    match source.below(2 * LONGEST) {
+    match source.below(3 * LONGEST / 2) {
         0 => None,
         effects if effects < LONGEST => u8::try_from(effects).ok(),
         _ => None,
@@ -292,19 +300,28 @@ fn fate(source: &mut dyn Source) -> Fate {
     [Fate::LostAfter, Fate::LostBefore, Fate::Conflict, Fate::Failed][source.below(4)]
 }
 
-fn trouble(source: &mut dyn Source) -> Trouble {
-    let kind = source.below(10);
-    let target = number(source, usize::from(TARGETS));
-    match kind {
+/// Trouble, often for somebody who is half way.
+fn trouble(environment: &Environment, course: &Course, source: &mut dyn Source) -> Step {
+    let kind = source.below(12);
+    let mut volume = volume(environment, source);
+    let mut target = number(source, usize::from(TARGETS));
+    let paused: Vec<Call> = course.open_calls().filter(|call| call.has_target()).collect();
+    if let Some(call) = paused.get(source.below(paused.len()))
+        && source.below(2) == 0
+    {
+        (volume, target) = (call.volume, call.target);
+    }
+    let trouble = match kind {
         0..=1 => Trouble::Evict,
         2..=3 => Trouble::KillDaemon,
         4 => Trouble::Reboot,
         5 => Trouble::WriteStatus,
-        6 => Trouble::RemoveDirectory { target },
-        7 => Trouble::ShutDown { target },
-        8 => Trouble::RemoveWorkload { target },
+        6 | 7 => Trouble::RemoveDirectory { target },
+        8 => Trouble::ShutDown { target },
+        9 => Trouble::RemoveWorkload { target },
         _ => Trouble::GarbleDeletion,
-    }
+    };
+    Step::Trouble { volume, trouble }
 }
 
 fn smaller(number: u8) -> Vec<u8> {

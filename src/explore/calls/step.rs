@@ -1,5 +1,7 @@
 //! The steps of a program of calls.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::schedule::{Fate, Trouble};
@@ -267,4 +269,45 @@ const fn is_zero(number: &u8) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = |pause: &Option<u8>| match pause {
+            None => String::new(),
+            Some(effects) => format!(", pausing after {effects} effects"),
+        };
+        match self {
+            Self::Call { lane, call, pause, lost } => {
+                let lost = if *lost { ", its answer lost" } else { "" };
+                write!(f, "lane {lane}: {call}{lost}{}", until(pause))
+            }
+            Self::Resume { lane, pause } => write!(f, "lane {lane} goes on{}", until(pause)),
+            Self::Cancel { lane } => write!(f, "the caller of lane {lane} gives up"),
+            Self::Housekeeping { pause } => write!(f, "housekeeping{}", until(pause)),
+            Self::Crash => f.write_str("the driver is killed and started again"),
+            Self::Trouble { volume, trouble } => write!(f, "volume {volume}: {trouble:?}"),
+            Self::Fault { after, fate } => write!(f, "a request to the pod API, after {after} others: {fate:?}"),
+            Self::Time { seconds } => write!(f, "{seconds} seconds pass"),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rpc)?;
+        if self.has_volume() {
+            write!(f, " volume {}", self.volume)?;
+        }
+        if self.has_target() {
+            write!(f, " target {}", self.target)?;
+        }
+        if self.has_snapshot() {
+            write!(f, " snapshot {}", self.snapshot)?;
+        }
+        if !self.variation.is_plain() {
+            write!(f, " ({:?})", self.variation)?;
+        }
+        Ok(())
+    }
 }
