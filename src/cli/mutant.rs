@@ -63,7 +63,7 @@ impl Verdict {
 ///
 /// When the driver cannot be put together.
 pub(super) async fn certify(
-    seeded: Option<&Arc<Seeded>>,
+    seeded: Option<Arc<Seeded>>,
     lane: Lane,
     scenarios: Option<String>,
 ) -> Result<Verdict, Failure> {
@@ -80,7 +80,7 @@ pub(super) async fn certify(
         directory: Some(directory.path().to_owned()),
         ..Profile::default()
     };
-    let again = (base, seeded.cloned(), Lifetimes::default());
+    let again = (base, seeded.clone(), Lifetimes::default());
     let services = sut::Lane::InProcess(Arc::new(move || {
         let (base, seeded, lifetimes) = &again;
         match Assembled::new(&lifetimes.next(base.clone()), seeded.as_ref()) {
@@ -110,7 +110,7 @@ pub(super) async fn certify(
     let cancel = CancellationToken::new();
     let run = suite::run(driver, options, &recorder, &Silent, cancel.clone());
     // A driver that hangs is left after a while; what it did until then is judged.
-    let is_faulty = seeded.is_some_and(|one| faults::entry(one.id).is_some());
+    let is_faulty = seeded.as_ref().is_some_and(|one| faults::entry(one.id).is_some());
     let outcome = tokio::time::timeout(if is_faulty { LONGEST_FAULTY_TRIAL } else { LONGEST_TRIAL }, run).await;
     cancel.cancel();
     drop(outcome);
@@ -118,7 +118,7 @@ pub(super) async fn certify(
     let judgement = judge(&history);
     let mut findings = judgement.findings;
     findings.sort_by_key(|finding| finding.calls.last().map_or(u64::MAX, |call| call.0));
-    Ok(verdict(seeded, lane, &findings))
+    Ok(verdict(seeded.as_ref(), lane, &findings))
 }
 
 fn verdict(seeded: Option<&Arc<Seeded>>, lane: Lane, findings: &[Finding]) -> Verdict {

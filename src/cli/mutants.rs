@@ -9,6 +9,7 @@ use std::{
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
+use tokio::runtime::Handle;
 
 use super::{
     exit::{Exit, Failure},
@@ -82,10 +83,10 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
         .map(|(at, (seeded, lane))| {
             let (scenarios, peers) = (arguments.scenarios.clone(), arguments.peers.clone());
             async move {
-                // A task of its own: one that keeps a thread busy does not keep the others from running.
-                let trial = tokio::spawn({
+                // A thread of its own: one that keeps a thread busy does not keep the others from running.
+                let trial = tokio::task::spawn_blocking({
                     let seeded = seeded.clone();
-                    async move { mutant::certify(seeded.as_ref(), lane, scenarios).await }
+                    move || Handle::current().block_on(mutant::certify(seeded, lane, scenarios))
                 });
                 let mut verdict = trial.await.map_err(Failure::ours)??;
                 for peer in &peers {
