@@ -10,7 +10,10 @@ use std::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{exit::Failure, mutants::LONGEST_TRIAL};
+use super::{
+    exit::Failure,
+    mutants::{LONGEST_FAULTY_TRIAL, LONGEST_TRIAL},
+};
 use crate::{
     driver::{
         Configuration, Parts,
@@ -19,7 +22,7 @@ use crate::{
         identifier::OrderedIdentifiers,
         store::Database,
     },
-    faults::{self, Assembled, Lane, Seeded},
+    faults::{self, Assembled, Lane, Lifetimes, Seeded},
     history::{FORMAT, Header, Recorder},
     mountpod::{
         MountPods,
@@ -60,7 +63,7 @@ impl Verdict {
 ///
 /// When the driver cannot be put together.
 pub(super) async fn certify(
-    seeded: Option<&Arc<Seeded>>,
+    seeded: Option<Arc<Seeded>>,
     lane: Lane,
     scenarios: Option<String>,
 ) -> Result<Verdict, Failure> {
@@ -77,10 +80,10 @@ pub(super) async fn certify(
         directory: Some(directory.path().to_owned()),
         ..Profile::default()
     };
-    let again = (base, seeded.cloned());
+    let again = (base, seeded.clone(), Lifetimes::default());
     let services = sut::Lane::InProcess(Arc::new(move || {
-        let (base, seeded) = &again;
-        match Assembled::new(base, seeded.as_ref()) {
+        let (base, seeded, lifetimes) = &again;
+        match Assembled::new(&lifetimes.next(base.clone()), seeded.as_ref()) {
             Ok(assembled) => {
                 // A driver that cannot recover says so at each call.
                 let _ = assembled.driver.recover();
@@ -107,14 +110,15 @@ pub(super) async fn certify(
     let cancel = CancellationToken::new();
     let run = suite::run(driver, options, &recorder, &Silent, cancel.clone());
     // A driver that hangs is left after a while; what it did until then is judged.
-    let outcome = tokio::time::timeout(LONGEST_TRIAL, run).await;
+    let is_faulty = seeded.as_ref().is_some_and(|one| faults::entry(one.id).is_some());
+    let outcome = tokio::time::timeout(if is_faulty { LONGEST_FAULTY_TRIAL } else { LONGEST_TRIAL }, run).await;
     cancel.cancel();
     drop(outcome);
     let (history, _) = recorder.finish();
     let judgement = judge(&history);
     let mut findings = judgement.findings;
     findings.sort_by_key(|finding| finding.calls.last().map_or(u64::MAX, |call| call.0));
-    Ok(verdict(seeded, lane, &findings))
+    Ok(verdict(seeded.as_ref(), lane, &findings))
 }
 
 fn verdict(seeded: Option<&Arc<Seeded>>, lane: Lane, findings: &[Finding]) -> Verdict {

@@ -9,6 +9,7 @@ use std::{
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
+use tokio::runtime::Handle;
 
 use super::{
     exit::{Exit, Failure},
@@ -82,7 +83,12 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
         .map(|(at, (seeded, lane))| {
             let (scenarios, peers) = (arguments.scenarios.clone(), arguments.peers.clone());
             async move {
-                let mut verdict = mutant::certify(seeded.as_ref(), lane, scenarios).await?;
+                // A thread of its own: one that keeps a thread busy does not keep the others from running.
+                let trial = tokio::task::spawn_blocking({
+                    let seeded = seeded.clone();
+                    move || Handle::current().block_on(mutant::certify(seeded, lane, scenarios))
+                });
+                let mut verdict = trial.await.map_err(Failure::ours)??;
                 for peer in &peers {
                     verdict.peers.insert(peer.name.clone(), peer.detects(seeded.as_ref()).await?);
                 }
@@ -121,5 +127,7 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
-/// How long one driver may be tried: longer than any scenario waits for an answer that never comes.
-pub(super) const LONGEST_TRIAL: Duration = Duration::from_secs(240);
+/// How long a legal driver may be tried.
+pub(super) const LONGEST_TRIAL: Duration = Duration::from_secs(400);
+/// How long a faulty driver may be tried: one that cannot be cleaned up keeps the suite waiting long after it was found.
+pub(super) const LONGEST_FAULTY_TRIAL: Duration = Duration::from_secs(60);

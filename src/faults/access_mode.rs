@@ -17,6 +17,22 @@ pub(super) fn faults() -> Vec<Seeded> {
         }),
         Seeded::conducting("B086", || second_target(Mode::SingleNodeSingleWriter)),
         Seeded::conducting("B087", || second_target(Mode::SingleNodeWriter)),
+        Seeded::conducting("B143", || {
+            Conduct::rewrite(|request, past| {
+                if let Request::NodePublishVolume(r) = request
+                    && !past.is_published(&r.volume_id, &r.target_path)
+                    && let Some(first) = past.targets_of(&r.volume_id).first()
+                {
+                    let flag = past.last(|it, answer| match it {
+                        Request::NodePublishVolume(it) if it.target_path == *first && answer.is_ok() => {
+                            Some(it.readonly)
+                        }
+                        _ => None,
+                    });
+                    r.readonly = flag.unwrap_or(r.readonly);
+                }
+            })
+        }),
         Seeded::conducting("B179", || {
             Conduct::pretend(|request, past| match request {
                 Request::NodePublishVolume(r) => past.is_published(&r.volume_id, &r.target_path),

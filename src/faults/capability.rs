@@ -38,10 +38,10 @@ pub(super) fn faults() -> Vec<Seeded> {
         })
         .and_replacing(few_slots),
         Seeded::conducting("B088", || {
-            Conduct::refuse(
-                Code::InvalidArgument,
-                |request, _| matches!(request, Request::CreateVolume(r) if r.volume_capabilities.iter().any(is_single_writer)),
-            )
+            Conduct::refuse(Code::InvalidArgument, |request, _| {
+                matches!(request, Request::ControllerPublishVolume(r)
+                    if r.volume_capability.iter().any(is_single_writer))
+            })
         }),
         Seeded::conducting("B135", || {
             Conduct::refuse(Code::InvalidArgument, |request, _| {

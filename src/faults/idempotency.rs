@@ -15,6 +15,17 @@ use crate::{
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
         Seeded::conducting("B001", || Conduct::refuse(Code::Internal, unpublishes_nothing)),
+        Seeded::conducting("B008", || {
+            Conduct::after(|request, answer, past| {
+                if let Request::NodePublishVolume(r) = request
+                    && answer.is_ok()
+                    && past.is_published(&r.volume_id, &r.target_path)
+                {
+                    super::stack::mount_over(&r.target_path);
+                }
+                answer
+            })
+        }),
         Seeded::conducting("B014", || {
             Conduct::refuse(
                 Code::Internal,

@@ -31,6 +31,17 @@ pub(super) fn faults() -> Vec<Seeded> {
                 answer
             })
         }),
+        Seeded::conducting("B016", || {
+            Conduct::after(|request, answer, past| {
+                if let Request::NodeStageVolume(r) = request
+                    && answer.is_ok()
+                    && past.is_staged(&r.volume_id, &r.staging_target_path)
+                {
+                    super::stack::mount_over(&r.staging_target_path);
+                }
+                answer
+            })
+        }),
         Seeded::conducting("B017", || {
             Conduct::pretend(|request, past| {
                 matches!(request, Request::NodeUnstageVolume(r)

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tonic::Status;
@@ -17,24 +17,27 @@ pub(super) type Answer = Result<Reply, Status>;
 
 /// The calls of a process, in the order of their answers.
 #[derive(Debug, Default)]
-pub struct Past(Mutex<Vec<(Request, Answer)>>);
+pub struct Past(Mutex<Arc<Vec<(Request, Answer)>>>);
 
 impl Past {
     /// Remembers a call.
     pub fn remember(&self, request: Request, answer: Answer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((request, answer));
+        Arc::make_mut(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)).push((request, answer));
+    }
+
+    /// The calls until now; whoever looks at one may ask for others meanwhile.
+    fn calls(&self) -> Arc<Vec<(Request, Answer)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last value that some call gives, seen from now.
     pub fn last<T>(&self, mut of: impl FnMut(&Request, &Answer) -> Option<T>) -> Option<T> {
-        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.iter().rev().find_map(|(request, answer)| of(request, answer))
+        self.calls().iter().rev().find_map(|(request, answer)| of(request, answer))
     }
 
     /// The values that calls give, in order.
     pub fn all<T>(&self, mut of: impl FnMut(&Request, &Answer) -> Option<T>) -> Vec<T> {
-        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.iter().filter_map(|(request, answer)| of(request, answer)).collect()
+        self.calls().iter().filter_map(|(request, answer)| of(request, answer)).collect()
     }
 
     /// Whether this very request was answered OK before.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{
-    access_mode, block, capability, capacity, conduct::Conduct, crash_recovery, data_loss, error_code, expand, hang,
-    idempotency, leak, other, pagination, protocol, race, refcount, security, snapshot, stats, topology,
-    variants as legal,
+    access_mode, block, capability, capacity, conduct::Conduct, crash_recovery, data_loss, error_code, expand, group,
+    hang, idempotency, leak, metadata, other, pagination, protocol, race, refcount, security, snapshot, stats,
+    topology, variants as legal,
 };
 use crate::driver::Parts;
 
@@ -71,9 +71,11 @@ pub fn seeded() -> Vec<Arc<Seeded>> {
         data_loss::faults(),
         error_code::faults(),
         expand::faults(),
+        group::faults(),
         hang::faults(),
         idempotency::faults(),
         leak::faults(),
+        metadata::faults(),
         other::faults(),
         pagination::faults(),
         protocol::faults(),

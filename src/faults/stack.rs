@@ -1,4 +1,4 @@
-//! One mount more than there should be.
+//! One mount more, or less, than there should be.
 
 use std::process::Command;
 
@@ -6,4 +6,9 @@ use std::process::Command;
 pub(super) fn mount_over(path: &str) {
     // Where it cannot be done, there is nothing to see.
     let _ = Command::new("mount").args(["--bind", path, path]).status();
+}
+
+/// Takes the uppermost mount off a path.
+pub(super) fn unmount(path: &str) {
+    let _ = Command::new("umount").args(["--lazy", path]).status();
 }

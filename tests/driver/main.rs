@@ -5,6 +5,7 @@
 mod attachments;
 mod capabilities;
 mod crash;
+mod faults;
 mod groups;
 mod identity;
 mod kill;
