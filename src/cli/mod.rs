@@ -4,6 +4,7 @@ pub mod driver;
 mod exit;
 mod judge;
 mod modelcheck;
+mod orchestrate;
 mod progress;
 mod rules;
 mod run;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Certify a driver: without an endpoint, the built-in reference driver
     Run(Box<run::RunArguments>),
+    /// Drive a driver as Kubernetes does: claims, pods, snapshots, expansions, and faults beside them
+    Orchestrate(Box<orchestrate::OrchestrateArguments>),
     /// Recompute the verdict from recorded histories
     Judge(judge::JudgeArguments),
     /// The reference driver alone
@@ -60,6 +63,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Rules(arguments) => Ok(rules::run(&arguments)),
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
+        Command::Orchestrate(arguments) => orchestrate::run(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
         Command::Driver(arguments) => {
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)

@@ -20,6 +20,7 @@ use super::{
     context::{Context, Nemesis, Peace, Troubles},
     controller::supervise,
     csi_client::CsiClient,
+    departure::Departure,
     dice::Dice,
     external_attacher, external_provisioner, external_resizer, external_snapshotter,
     kubelet::{self, Kubelet, Machine, Places},
@@ -71,6 +72,8 @@ pub struct Settings {
     pub recorder: Recorder,
     /// What is done to calls on purpose.
     pub nemesis: Arc<dyn Nemesis>,
+    /// Departures of Kubernetes that are switched off.
+    pub without: BTreeSet<Departure>,
 }
 
 impl Settings {
@@ -87,6 +90,7 @@ impl Settings {
             requires_republish: false,
             recorder,
             nemesis: Arc::new(Peace),
+            without: BTreeSet::new(),
         }
     }
 }
@@ -144,6 +148,7 @@ impl Cluster {
             profile: Arc::new(settings.profile),
             csi_driver: CsiDriver::named(""),
             nemesis: settings.nemesis,
+            without: settings.without,
         };
         context.recorder.learn(&context.profile.secrets);
         context.profile.secrets_by_rpc.values().for_each(|secrets| context.recorder.learn(secrets));

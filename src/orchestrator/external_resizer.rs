@@ -144,7 +144,11 @@ fn step(
 fn target(claim: &PersistentVolumeClaim, remembered: &Remembered) -> i64 {
     let is_open = matches!(
         claim.resize,
-        Some(ResizePhase::ControllerResizeInProgress | ResizePhase::NodeResizePending | ResizePhase::NodeResizeInProgress)
+        Some(
+            ResizePhase::ControllerResizeInProgress
+                | ResizePhase::NodeResizePending
+                | ResizePhase::NodeResizeInProgress
+        )
     );
     match claim.allocated {
         Some(allocated) if claim.resize == Some(ResizePhase::NodeResizeInfeasible) => allocated,

@@ -11,6 +11,7 @@ mod cluster;
 mod context;
 mod controller;
 mod csi_client;
+mod departure;
 mod dice;
 mod external_attacher;
 mod external_provisioner;
@@ -33,6 +34,7 @@ mod workload;
 pub use cluster::{Cluster, ClusterError, NodeSetup, Settings};
 pub use context::{Context, Fate, Nemesis, Peace, Trouble, Troubles};
 pub use csi_client::RpcError;
+pub use departure::Departure;
 pub use dice::Dice;
 pub use object::{
     AccessMode, BindingMode, ClaimReference, CsiDriver, DataSource, Kind, Metadata, Node, Object, PersistentVolume,
@@ -42,4 +44,4 @@ pub use object::{
 pub use outcome::{Stuck, WorkloadOutcome};
 pub use store::{Change, Store, StoreError, Tables, Watch};
 pub use timing::{Backoff, Timing};
-pub use workload::{FaultKind, RandomNemesis, Watcher, Workload};
+pub use workload::{FaultKind, RandomNemesis, Watcher, Workload, tear_down};

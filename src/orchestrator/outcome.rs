@@ -86,9 +86,10 @@ fn why(pod: &Pod, tables: &Tables, troubles: &[Trouble], at: u64) -> Stuck {
         if let Some(trouble) = mount {
             return stuck(format!("volume {}", claim.volume_name), Some(trouble));
         }
-        let elsewhere = tables.attachments.values().find(|attachment| {
-            attachment.volume_name == claim.volume_name && attachment.node_name != pod.node_name
-        });
+        let elsewhere = tables
+            .attachments
+            .values()
+            .find(|attachment| attachment.volume_name == claim.volume_name && attachment.node_name != pod.node_name);
         if let Some(elsewhere) = elsewhere {
             let name = &claim.volume_name;
             return stuck(format!("volume {name}, which is attached to {}", elsewhere.node_name), None);
@@ -107,7 +108,8 @@ pub(super) fn leftovers(context: &Context, remains: &BTreeSet<PathBuf>) -> Vec<S
     let mut left = Vec::new();
     let mut add = |object: String, waits_for: &str, names: &[&str]| {
         // A subject is a list of words, one of which is the object's name.
-        let concerns = |trouble: &&Trouble| names.iter().any(|name| trouble.subject.split(' ').any(|word| word == *name));
+        let concerns =
+            |trouble: &&Trouble| names.iter().any(|name| trouble.subject.split(' ').any(|word| word == *name));
         let because = troubles.iter().find(concerns).cloned();
         left.push(Stuck { object, waits_for: waits_for.to_owned(), because, at });
     };
@@ -169,8 +171,7 @@ mod tests {
             tries: 9,
             next: Some(65_000),
         };
-        let stuck =
-            Stuck { object: "pod p7".into(), waits_for: "volume v3".into(), because: Some(trouble), at: 1000 };
+        let stuck = Stuck { object: "pod p7".into(), waits_for: "volume v3".into(), because: Some(trouble), at: 1000 };
         let expected =
             "pod p7 waits for volume v3: NodeStageVolume answers INTERNAL (13): no daemon, 9 tries, next in 64 s";
         assert_eq!(stuck.to_string(), expected);

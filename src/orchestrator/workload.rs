@@ -163,8 +163,7 @@ impl Workload {
             cluster.create_class(class)?;
         }
         let dice = Dice::new(self.seed);
-        let mut play =
-            Play { workload: self, cluster, dice, claims: 0, pods: 0, snapshots: 0, actions: 0, faults: 0 };
+        let mut play = Play { workload: self, cluster, dice, claims: 0, pods: 0, snapshots: 0, actions: 0, faults: 0 };
         while play.claims < self.volumes || play.pods < self.pods {
             let action = play.draw();
             let what = play.act(action, size).await?;
@@ -179,7 +178,8 @@ impl Workload {
         for node in cluster.nodes() {
             cluster.start_kubelet(&node)?;
         }
-        let all_run = |tables: &Tables| tables.pods.values().all(|pod| pod.containers_run || pod.metadata.is_deleting());
+        let all_run =
+            |tables: &Tables| tables.pods.values().all(|pod| pod.containers_run || pod.metadata.is_deleting());
         let settled = cluster.wait_until("all pods run", CONVERGENCE, all_run).await;
         cluster.store().read(|tables| watcher.acted("faults have stopped", tables));
         let mut stuck: Vec<Stuck> = match settled {
@@ -193,8 +193,12 @@ impl Workload {
     }
 }
 
-/// Deletes everything; what is left after the time is up.
-async fn tear_down(cluster: &Cluster) -> Vec<Stuck> {
+/// Deletes everything, and waits; what is left when the time is up.
+pub async fn tear_down(cluster: &mut Cluster) -> Vec<Stuck> {
+    for node in cluster.nodes() {
+        // A node that is there has a kubelet, and one that runs goes on.
+        let _ = cluster.start_kubelet(&node);
+    }
     let (pods, snapshots, claims) = cluster.store().read(|tables| {
         let pods: Vec<String> = tables.pods.keys().cloned().collect();
         let snapshots: Vec<String> = tables.snapshots.keys().cloned().collect();
@@ -315,14 +319,12 @@ impl Play<'_> {
         let allowed_nodes = if is_shared { anywhere } else { users.first().cloned().unwrap_or(anywhere) };
         self.pods += 1;
         let name = format!("pod-{}", self.pods);
-        let volume =
-            PodVolume { name: "data".to_owned(), claim: claim.clone(), read_only: modes.contains(&AccessMode::ReadOnlyMany) };
-        let pod = Pod {
-            metadata: Metadata::named(&name),
-            allowed_nodes,
-            volumes: vec![volume],
-            ..Pod::default()
+        let volume = PodVolume {
+            name: "data".to_owned(),
+            claim: claim.clone(),
+            read_only: modes.contains(&AccessMode::ReadOnlyMany),
         };
+        let pod = Pod { metadata: Metadata::named(&name), allowed_nodes, volumes: vec![volume], ..Pod::default() };
         self.cluster.create_pod(pod)?;
         Ok(Some(format!("{name} with {claim} is created")))
     }
