@@ -8,6 +8,7 @@ mod judge;
 mod modelcheck;
 mod mutant;
 mod mutants;
+mod orchestrate;
 mod peer;
 mod progress;
 mod record;
@@ -37,6 +38,8 @@ enum Command {
     Explore(Box<explore::ExploreArguments>),
     /// Run a saved reproducer again
     Replay(Box<replay::ReplayArguments>),
+    /// Drive a driver as Kubernetes does: claims, pods, snapshots, expansions, and faults beside them
+    Orchestrate(Box<orchestrate::OrchestrateArguments>),
     /// Recompute the verdict from recorded histories
     Judge(judge::JudgeArguments),
     /// Write the history of real traffic: a transparent proxy between an orchestrator and a driver
@@ -80,6 +83,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Modelcheck(arguments) => modelcheck::run(&arguments),
         Command::Record(arguments) => runtime()?.block_on(record::run(*arguments)),
+        Command::Orchestrate(arguments) => orchestrate::run(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(*arguments)),
         Command::Explore(arguments) => runtime()?.block_on(explore::run(*arguments)),
         Command::Replay(arguments) => runtime()?.block_on(replay::run(*arguments)),

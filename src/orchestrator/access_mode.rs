@@ -3,9 +3,7 @@
 use super::object::{AccessMode, PersistentVolume, VolumeMode};
 use crate::csi::v1::{
     VolumeCapability,
-    volume_capability::{
-        AccessMode as CsiAccessMode, AccessType, BlockVolume, MountVolume, access_mode::Mode,
-    },
+    volume_capability::{AccessMode as CsiAccessMode, AccessType, BlockVolume, MountVolume, access_mode::Mode},
 };
 
 /// Whether the service at hand has the capability SINGLE_NODE_MULTI_WRITER.
@@ -67,10 +65,7 @@ pub(super) fn capability(
             ..MountVolume::default()
         }),
     };
-    VolumeCapability {
-        access_mode: Some(CsiAccessMode { mode: access_mode.into() }),
-        access_type: Some(access_type),
-    }
+    VolumeCapability { access_mode: Some(CsiAccessMode { mode: access_mode.into() }), access_type: Some(access_type) }
 }
 
 /// What the attacher sends for a volume, and the resizer too.

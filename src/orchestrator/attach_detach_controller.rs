@@ -15,6 +15,7 @@ use super::{
     access_mode,
     beat::Beat,
     context::Context,
+    departure::Departure,
     names,
     object::{AccessMode, Metadata, Node, Pod, PodPhase, VolumeAttachment},
     pending_operations::{OperationKey, PendingOperations},
@@ -55,6 +56,15 @@ enum Operation {
     Detach { place: Place, handle: String },
 }
 
+/// The moment, in milliseconds, and what depends on it.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    now: u64,
+    forced_after: u64,
+    /// Whether an attachment that may be there excludes another.
+    waits_for_uncertain: bool,
+}
+
 /// Its memory, lost when it restarts.
 struct Memory {
     actual: BTreeMap<Place, Attached>,
@@ -68,6 +78,7 @@ pub(super) async fn run(context: Context) -> Infallible {
     let mut memory = Memory { actual, pending: PendingOperations::new(backoff) };
     let mut running = JoinSet::new();
     let mut beat = Beat::new(&context);
+    let waits_for_uncertain = !context.departs(Departure::AttachBesideUncertain);
     let forced_after = context.timing.of(FORCED_DETACH).as_millis() as u64;
     loop {
         let now = beat.now();
@@ -76,7 +87,9 @@ pub(super) async fn run(context: Context) -> Infallible {
             false => BTreeMap::new(),
         };
         let clock = context.store.now();
-        let plan = context.store.read(|tables| memory.plan(&wanted, tables, clock, forced_after));
+        let plan = context
+            .store
+            .read(|tables| memory.plan(&wanted, tables, Clock { now: clock, forced_after, waits_for_uncertain }));
         for operation in plan {
             if !memory.pending.begin(&memory.key(&operation), name(&operation), now) {
                 continue;
@@ -164,13 +177,8 @@ const fn name(operation: &Operation) -> &'static str {
 
 impl Memory {
     /// Detaches come first, then attaches.
-    fn plan(
-        &mut self,
-        wanted: &BTreeMap<Place, Wanted>,
-        tables: &Tables,
-        clock: u64,
-        forced_after: u64,
-    ) -> Vec<Operation> {
+    fn plan(&mut self, wanted: &BTreeMap<Place, Wanted>, tables: &Tables, clock: Clock) -> Vec<Operation> {
+        let Clock { now: clock, forced_after, waits_for_uncertain } = clock;
         let mut plan = Vec::new();
         for (place, attached) in &mut self.actual {
             if wanted.contains_key(place) {
@@ -189,7 +197,7 @@ impl Memory {
         for (place, volume) in wanted {
             let is_attached = self.actual.get(place).is_some_and(|attached| attached.is_confirmed);
             let is_elsewhere = |(other, attached): (&Place, &Attached)| {
-                other.0 == place.0 && other.1 != place.1 && attached.is_confirmed
+                other.0 == place.0 && other.1 != place.1 && (attached.is_confirmed || waits_for_uncertain)
             };
             if !is_attached && !(volume.is_exclusive && self.actual.iter().any(is_elsewhere)) {
                 plan.push(Operation::Attach { place: place.clone(), wanted: volume.clone() });
@@ -328,6 +336,10 @@ async fn perform(context: &Context, operation: &Operation) -> bool {
 mod tests {
     use super::*;
 
+    const fn at(now: u64) -> Clock {
+        Clock { now, forced_after: 10, waits_for_uncertain: false }
+    }
+
     fn wish(node: &str) -> BTreeMap<Place, Wanted> {
         let wanted = Wanted { volume_name: "pv".into(), handle: "v".into(), is_exclusive: true };
         [(("u".to_owned(), node.to_owned()), wanted)].into()
@@ -353,20 +365,22 @@ mod tests {
 
     #[test]
     fn a_second_node_waits_while_the_first_is_confirmed_and_not_while_it_is_uncertain() {
-        let plan = memory("a", true).plan(&wish("b"), &tables(true, false), 0, 10);
+        let plan = memory("a", true).plan(&wish("b"), &tables(true, false), at(0));
         assert_eq!(plan, [], "in use on the first node");
-        let plan = memory("a", false).plan(&wish("b"), &tables(true, false), 0, 10);
+        let plan = memory("a", false).plan(&wish("b"), &tables(true, false), at(0));
         assert!(matches!(plan.as_slice(), [Operation::Attach { .. }]), "{plan:?}");
+        let strict = Clock { waits_for_uncertain: true, ..at(0) };
+        assert_eq!(memory("a", false).plan(&wish("b"), &tables(true, false), strict), []);
     }
 
     #[test]
     fn a_volume_in_use_is_detached_by_force_only_from_a_node_that_is_lost() {
         let nobody = BTreeMap::new();
         let mut memory = memory("a", true);
-        assert_eq!(memory.plan(&nobody, &tables(true, false), 0, 10), []);
-        assert_eq!(memory.plan(&nobody, &tables(false, false), 9, 10), []);
-        assert_eq!(memory.plan(&nobody, &tables(false, false), 10, 10).len(), 1);
-        assert_eq!(memory.plan(&nobody, &tables(false, true), 0, 10).len(), 1);
-        assert_eq!(memory.plan(&nobody, &tables(true, true), 0, 10), []);
+        assert_eq!(memory.plan(&nobody, &tables(true, false), at(0)), []);
+        assert_eq!(memory.plan(&nobody, &tables(false, false), at(9)), []);
+        assert_eq!(memory.plan(&nobody, &tables(false, false), at(10)).len(), 1);
+        assert_eq!(memory.plan(&nobody, &tables(false, true), at(0)).len(), 1);
+        assert_eq!(memory.plan(&nobody, &tables(true, true), at(0)), []);
     }
 }

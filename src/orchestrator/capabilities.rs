@@ -94,9 +94,7 @@ pub(super) async fn node(
     limit: std::time::Duration,
 ) -> Result<bool, RpcError> {
     let reply = client.call(subject, v1::NodeGetCapabilitiesRequest {}, limit).await?;
-    let is = |one: &v1::NodeServiceCapability| {
-        matches!(&one.r#type, Some(node_service_capability::Type::Rpc(rpc)) if rpc.r#type == i32::from(capability))
-    };
+    let is = |one: &v1::NodeServiceCapability| matches!(&one.r#type, Some(node_service_capability::Type::Rpc(rpc)) if rpc.r#type == i32::from(capability));
     Ok(reply.capabilities.iter().any(is))
 }
 

@@ -20,12 +20,13 @@ use super::{
     context::{Context, Nemesis, Peace, Troubles},
     controller::supervise,
     csi_client::CsiClient,
+    departure::Departure,
     dice::Dice,
-    external_attacher, external_provisioner,
+    external_attacher, external_provisioner, external_resizer, external_snapshotter,
     kubelet::{self, Kubelet, Machine, Places},
     names,
-    object::{CsiDriver, Metadata, Node, PersistentVolumeClaim, Pod, StorageClass},
-    pv_controller, scheduler,
+    object::{CsiDriver, Metadata, Node, PersistentVolumeClaim, Pod, StorageClass, VolumeSnapshot},
+    pv_controller, scheduler, snapshot_controller,
     store::{Store, StoreError, Tables},
     timing::Timing,
 };
@@ -71,6 +72,8 @@ pub struct Settings {
     pub recorder: Recorder,
     /// What is done to calls on purpose.
     pub nemesis: Arc<dyn Nemesis>,
+    /// Departures of Kubernetes that are switched off.
+    pub without: BTreeSet<Departure>,
 }
 
 impl Settings {
@@ -87,6 +90,7 @@ impl Settings {
             requires_republish: false,
             recorder,
             nemesis: Arc::new(Peace),
+            without: BTreeSet::new(),
         }
     }
 }
@@ -144,6 +148,7 @@ impl Cluster {
             profile: Arc::new(settings.profile),
             csi_driver: CsiDriver::named(""),
             nemesis: settings.nemesis,
+            without: settings.without,
         };
         context.recorder.learn(&context.profile.secrets);
         context.profile.secrets_by_rpc.values().for_each(|secrets| context.recorder.learn(secrets));
@@ -174,6 +179,7 @@ impl Cluster {
         let context = self.context.clone();
         let dice = Dice::new(seed);
         self.tasks.push(tokio::spawn(pv_controller::run(context.clone())).abort_handle());
+        self.tasks.push(tokio::spawn(snapshot_controller::run(context.clone())).abort_handle());
         self.tasks.push(tokio::spawn(scheduler::run(context.clone(), dice)).abort_handle());
         let restart = self.restart_handle("attach-detach-controller");
         let start = move || {
@@ -187,8 +193,11 @@ impl Cluster {
         let context = &self.context;
         let client = |name: &str| CsiClient::new(controller.clone(), name, context);
         let (provisioner, attacher) = (client(external_provisioner::NAME), client(external_attacher::NAME));
+        let (resizer, snapshotter) = (client(external_resizer::NAME), client(external_snapshotter::NAME));
         self.start_sidecar(external_provisioner::NAME, provisioner, external_provisioner::run);
         self.start_sidecar(external_attacher::NAME, attacher, external_attacher::run);
+        self.start_sidecar(external_resizer::NAME, resizer, external_resizer::run);
+        self.start_sidecar(external_snapshotter::NAME, snapshotter, external_snapshotter::run);
     }
 
     fn start_sidecar<F: Future<Output = String> + Send + 'static>(
@@ -365,6 +374,17 @@ impl Cluster {
         self.context.store.delete::<Pod>(name);
         // It may be gone by now.
         let _ = self.context.store.modify(name, |pod: &mut Pod| pod.metadata.finalizers.clear());
+    }
+
+    /// Asks for a snapshot of a claim.
+    ///
+    /// # Errors
+    ///
+    /// When there is one of this name.
+    pub fn create_snapshot(&self, name: &str, claim: &str) -> Result<(), ClusterError> {
+        let metadata = Metadata::named(name);
+        self.context.store.create(VolumeSnapshot { metadata, claim: claim.to_owned(), ..Default::default() })?;
+        Ok(())
     }
 
     /// Waits until the objects are as they should be; the limit is the cluster's time.

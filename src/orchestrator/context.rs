@@ -1,12 +1,12 @@
 //! What all components share: the store, the time, the recorder, the profile, and what is in trouble.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{object::CsiDriver, store::Store, timing::Timing};
+use super::{departure::Departure, object::CsiDriver, store::Store, timing::Timing};
 use crate::{
     history::{Recorder, Request},
     spec::Rpc,
@@ -78,6 +78,15 @@ pub struct Context {
     pub csi_driver: CsiDriver,
     /// What is done to calls.
     pub nemesis: Arc<dyn Nemesis>,
+    /// Departures of Kubernetes that are switched off.
+    pub without: BTreeSet<Departure>,
+}
+
+impl Context {
+    /// Whether Kubernetes departs here from what the specification asks.
+    pub fn departs(&self, departure: Departure) -> bool {
+        !self.without.contains(&departure)
+    }
 }
 
 impl Troubles {

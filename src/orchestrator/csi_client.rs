@@ -110,9 +110,7 @@ impl CsiClient {
                 // For the component there was no answer.
                 _ => Answer::Lost(Lost::Dropped),
             },
-            Fate::Hurry(patience) => {
-                driver.call_in_a_hurry(recorder, component, &request, patience.min(limit)).await
-            }
+            Fate::Hurry(patience) => driver.call_in_a_hurry(recorder, component, &request, patience.min(limit)).await,
         };
         if answer == Answer::Lost(Lost::Connection) {
             self.disconnected.notify_waiters();

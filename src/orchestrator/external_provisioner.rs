@@ -16,8 +16,8 @@ use super::{
     csi_client::CsiClient,
     names,
     object::{
-        ClaimReference, DataSource, Kind, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy, StorageClass,
-        VolumeAttachment, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotContent,
+        ClaimReference, DataSource, Kind, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy,
+        StorageClass, VolumeAttachment, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotContent,
     },
     store::{Change, Store},
     timing::{PROVISIONER_LIMIT, PROVISIONER_RESYNC, SLOW_RETRY},

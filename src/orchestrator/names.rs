@@ -98,9 +98,6 @@ mod tests {
         assert_eq!(attacher_finalizer("a.b-c"), "external-attacher/a-b-c");
         assert_eq!(unique_volume("d", "v"), "kubernetes.io/csi/d^v");
         // The digest of "abc".
-        assert_eq!(
-            attachment("a", "b", "c"),
-            "csi-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(attachment("a", "b", "c"), "csi-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -97,9 +97,7 @@ fn placement(pod: &Pod, tables: &Tables) -> Placement {
 fn is_taken(pod: &Pod, claim: &PersistentVolumeClaim, tables: &Tables) -> bool {
     access_mode::first(&claim.access_modes) == AccessMode::ReadWriteOncePod
         && tables.pods.values().any(|other| {
-            other.metadata.uid != pod.metadata.uid
-                && !other.node_name.is_empty()
-                && uses(other, &claim.metadata.name)
+            other.metadata.uid != pod.metadata.uid && !other.node_name.is_empty() && uses(other, &claim.metadata.name)
         })
 }
 

@@ -57,9 +57,11 @@ impl Timing {
 }
 
 /// Retries of all sidecars.
-pub(super) const SIDECAR_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+pub(super) const SIDECAR_BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
 /// Retries of the operations of a kubelet, and of the attach/detach controller.
-pub(super) const OPERATION_BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(122) };
+pub(super) const OPERATION_BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(122) };
 /// How long what is infeasible is not tried again.
 pub(super) const SLOW_RETRY: Duration = Duration::from_secs(300);
 /// Pause of the start-up Probe loop.
@@ -83,16 +85,12 @@ pub(super) const ATTACHER_RESYNC: Duration = Duration::from_secs(10 * 60);
 pub(super) const RECONCILER_PERIOD: Duration = Duration::from_millis(100);
 /// How often a kubelet computes its node's status.
 pub(super) const NODE_STATUS_PERIOD: Duration = Duration::from_secs(10);
-/// How often a pod looks whether its volumes are there.
-pub(super) const MOUNT_POLL: Duration = Duration::from_millis(300);
 /// How long the attach/detach controller waits for an attachment.
 pub(super) const ATTACHMENT_WAIT: Duration = Duration::from_secs(120);
 /// When a node that is not ready loses its volumes.
 pub(super) const FORCED_DETACH: Duration = Duration::from_secs(360);
 /// How long containers take to stop.
 pub(super) const CONTAINER_STOP: Duration = Duration::from_secs(2);
-/// How long a container that has exited takes to be started again.
-pub(super) const CONTAINER_RESTART: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,8 @@ use crate::csi::v1;
 /// Requisite are all segments of all nodes. Preferred is the same list, beginning with the selected node's segment, or
 /// with one that the claim's name decides, so that claims spread.
 pub(super) fn requirement(nodes: &[Node], claim: &PersistentVolumeClaim) -> Option<v1::TopologyRequirement> {
-    let segment = |node: &Node| node.registration.as_ref().map(|one| one.topology.clone()).filter(|one| !one.is_empty());
+    let segment =
+        |node: &Node| node.registration.as_ref().map(|one| one.topology.clone()).filter(|one| !one.is_empty());
     let requisite: BTreeSet<BTreeMap<String, String>> = nodes.iter().filter_map(segment).collect();
     let mut preferred: Vec<_> = requisite.iter().collect();
     let length = preferred.len();

@@ -9,6 +9,9 @@
 )]
 
 mod interposer;
+mod invariants;
+mod recovery;
 mod stage;
 mod trace;
 mod traces;
+mod workloads;

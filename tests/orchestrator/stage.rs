@@ -125,7 +125,8 @@ impl Stage {
 
     /// The directories of the kubelets, with names for them.
     pub(crate) fn roots(&self) -> Vec<(String, String)> {
-        let root = |node: &String| (self.directory.path().join(node).to_string_lossy().into_owned(), format!("${node}"));
+        let root =
+            |node: &String| (self.directory.path().join(node).to_string_lossy().into_owned(), format!("${node}"));
         self.cluster.nodes().iter().map(root).collect()
     }
 

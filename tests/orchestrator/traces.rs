@@ -20,18 +20,18 @@ fn with_golden(name: &str, text: &str) {
 }
 
 /// A stage with names for what is on it.
-struct Recorded {
-    stage: Stage,
-    names: Names,
+pub(crate) struct Recorded {
+    pub(crate) stage: Stage,
+    pub(crate) names: Names,
     from: usize,
 }
 
 impl Recorded {
-    async fn begin(nodes: usize) -> Self {
+    pub(crate) async fn begin(nodes: usize) -> Self {
         Self::with(Setup::new(nodes)).await
     }
 
-    async fn with(setup: Setup) -> Self {
+    pub(crate) async fn with(setup: Setup) -> Self {
         let stage = Stage::with(setup).await;
         let names = Names::of(&Default::default(), &[]);
         let from = stage.mark();
@@ -39,17 +39,17 @@ impl Recorded {
     }
 
     /// Remembers the names of all that is there now.
-    fn name(&mut self) {
+    pub(crate) fn name(&mut self) {
         let names = self.stage.cluster.store().read(|tables| Names::of(tables, &[]));
         self.names.add(names);
     }
 
     /// The trace begins here.
-    fn from_here(&mut self) {
+    pub(crate) fn from_here(&mut self) {
         self.from = self.stage.mark();
     }
 
-    fn check(mut self, golden: &str) {
+    pub(crate) fn check(mut self, golden: &str) {
         self.name();
         let roots: Vec<(String, String)> = self.stage.roots();
         self.names.add(Names::of(&Default::default(), &roots));
@@ -58,7 +58,7 @@ impl Recorded {
     }
 
     /// A bound claim and a pod of it that runs on the first node.
-    async fn mounted(&mut self, volume_mode: VolumeMode) {
+    pub(crate) async fn mounted(&mut self, volume_mode: VolumeMode) {
         self.stage.claim("c1", AccessMode::ReadWriteOnce, volume_mode);
         self.stage.bound("c1").await;
         self.stage.pod("p1", "c1", "n1");
@@ -68,7 +68,7 @@ impl Recorded {
     }
 
     /// A bound claim and a pod of it that is on its way.
-    async fn mounting(&mut self) {
+    pub(crate) async fn mounting(&mut self) {
         self.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
         self.stage.bound("c1").await;
         self.from_here();
@@ -77,7 +77,7 @@ impl Recorded {
     }
 
     /// The pod goes, then the claim, and nothing is left.
-    async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.stage.cluster.delete_pod("p1");
         self.stage.pod_gone("p1").await;
         self.stage.detached().await;
@@ -206,9 +206,11 @@ fn t22_provisioning_times_out_and_the_claim_is_deleted() {
         tokio::time::sleep(std::time::Duration::from_millis(10_500)).await;
         recorded.stage.cluster.delete_claim("c1");
         recorded.stage.until("the volume is made after all", |tables| !tables.volumes.is_empty()).await;
-        let handle = recorded.stage.cluster.store().read(|tables| {
-            tables.volumes.values().next().map(|volume| volume.handle.clone()).unwrap()
-        });
+        let handle = recorded
+            .stage
+            .cluster
+            .store()
+            .read(|tables| tables.volumes.values().next().map(|volume| volume.handle.clone()).unwrap());
         recorded.names.add(Names::of(&Default::default(), &[(handle, "$VOL(c1)".into())]));
         recorded.stage.clean(&[]).await;
         recorded.check("t22");
@@ -221,9 +223,10 @@ fn t25_attaching_times_out_and_the_pod_is_deleted() {
         let mut recorded = Recorded::begin(1).await;
         recorded.stage.script.next("ControllerPublishVolume", &[Act::Silence]);
         recorded.mounting().await;
-        recorded.stage.until("the attachment fails", |tables| {
-            tables.attachments.values().any(|one| one.attach_error.is_some())
-        }).await;
+        recorded
+            .stage
+            .until("the attachment fails", |tables| tables.attachments.values().any(|one| one.attach_error.is_some()))
+            .await;
         recorded.end().await;
         recorded.check("t25");
     });

@@ -9,7 +9,7 @@ use std::{
 use csi_certify::{
     driver::{
         SnapshotId,
-        content::{Content, Plan},
+        content::{Content, Cut, Plan, Ranges},
         record::AccessTypes,
     },
     mountpod::{AccessType, VolumeContent, VolumeId},
@@ -36,9 +36,17 @@ impl Content for Existence {
         Ok(())
     }
 
-    fn cut(&self, snapshot: &SnapshotId, _: &VolumeId) -> io::Result<()> {
-        self.state().1.insert(snapshot.clone());
+    fn cut(&self, cuts: &[Cut]) -> io::Result<()> {
+        self.state().1.extend(cuts.iter().map(|cut| cut.snapshot.clone()));
         Ok(())
+    }
+
+    fn allocated(&self, _: &SnapshotId, _: u64) -> io::Result<Ranges> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    fn changed(&self, _: &SnapshotId, _: &SnapshotId, _: u64) -> io::Result<Ranges> {
+        Ok(Box::new(std::iter::empty()))
     }
 
     fn grow(&self, volume: &VolumeId, _: u64) -> io::Result<()> {

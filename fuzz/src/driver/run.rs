@@ -12,8 +12,8 @@ use std::{
 use csi_certify::{
     csi::v1::{controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node},
     driver::{
-        Configuration, Driver, Parts, SnapshotId, capability::Capability, clock::SystemClock, identifier::Identifiers,
-        store::Memory,
+        Configuration, Driver, GroupSnapshotId, Parts, SnapshotId, capability::Capability, clock::SystemClock,
+        identifier::Identifiers, store::Memory,
     },
     explore::{
         Failure, Program, Source,
@@ -188,5 +188,9 @@ impl Identifiers for Counted {
 
     fn next_snapshot(&self) -> SnapshotId {
         self.next("snap")
+    }
+
+    fn next_group_snapshot(&self) -> GroupSnapshotId {
+        self.next("group")
     }
 }

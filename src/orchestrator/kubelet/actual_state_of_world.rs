@@ -90,9 +90,21 @@ impl ActualStateOfWorld {
             size: 0,
             refuses_expansion: false,
         });
-        let mount =
-            ActualPod { spec, state: MountState::Uncertain, is_reconstructed: true, wants_remount: false };
+        let mount = ActualPod { spec, state: MountState::Uncertain, is_reconstructed: true, wants_remount: false };
         volume.pods.insert(pod.to_owned(), mount);
+    }
+
+    /// Notes that a volume may be staged, as was found on disk.
+    pub(crate) fn staged(&mut self, spec: VolumeSpec) {
+        self.volumes.entry(spec.unique_name.clone()).or_insert_with(|| ActualVolume {
+            spec,
+            is_attached: false,
+            device: DeviceState::Uncertain,
+            is_reconstructed: true,
+            pods: BTreeMap::new(),
+            size: 0,
+            refuses_expansion: false,
+        });
     }
 
     /// Whether a volume is, or may be, mounted for a pod.
@@ -165,8 +177,12 @@ impl ActualStateOfWorld {
                 };
             }
         }
-        let uncertain =
-            || ActualPod { spec: spec.clone(), state: MountState::Uncertain, is_reconstructed: false, wants_remount: false };
+        let uncertain = || ActualPod {
+            spec: spec.clone(),
+            state: MountState::Uncertain,
+            is_reconstructed: false,
+            wants_remount: false,
+        };
         match &outcome.mount {
             None => {}
             Some(Ok(())) => {
@@ -178,9 +194,7 @@ impl ActualStateOfWorld {
                 (Certainty::Uncertain, None) => {
                     volume.pods.insert(pod.to_owned(), uncertain());
                 }
-                (Certainty::Final, Some(mount))
-                    if mount.state == MountState::Uncertain && !mount.is_reconstructed =>
-                {
+                (Certainty::Final, Some(mount)) if mount.state == MountState::Uncertain && !mount.is_reconstructed => {
                     volume.pods.remove(pod);
                 }
                 // A pod that runs keeps its mount when publishing it again fails.

@@ -13,6 +13,7 @@ use super::{
         access_mode::{SingleNode, capability, first, mode},
         capabilities,
         csi_client::{CsiClient, RpcError},
+        departure::Departure,
         names,
         object::VolumeMode,
         timing::KUBELET_LIMIT,
@@ -85,7 +86,8 @@ impl CsiMounter {
         let is_block = spec.volume_mode == VolumeMode::Block;
         // Upstream takes a failed query for a device as final, whatever its code.
         let stages = self.has(&subject, Type::StageUnstageVolume, limit).await;
-        let stages = if is_block { stages.map_err(always(Certainty::Final)) } else { stages.map_err(by_code) }?;
+        let is_final = is_block && self.client.context.departs(Departure::FailedQueryIsFinal);
+        let stages = if is_final { stages.map_err(always(Certainty::Final)) } else { stages.map_err(by_code) }?;
         if !stages {
             return Ok(());
         }
@@ -139,7 +141,11 @@ impl CsiMounter {
         let mut note = self.places.block_data(&spec.volume_name);
         let mut stages = true;
         if !is_block {
-            stages = self.has(&subject, Type::StageUnstageVolume, limit).await.map_err(always(Certainty::Final))?;
+            let asked = self.has(&subject, Type::StageUnstageVolume, limit).await;
+            stages = match self.client.context.departs(Departure::FailedQueryIsFinal) {
+                true => asked.map_err(always(Certainty::Final)),
+                false => asked.map_err(by_code),
+            }?;
             self.has(&subject, Type::VolumeMountGroup, limit).await.map_err(always(Certainty::Transient))?;
             staging = self.places.staging(spec);
             target = self.places.target(spec, pod.uid);
@@ -186,8 +192,7 @@ impl CsiMounter {
             // The link goes first, so that nobody opens a device that is on its way out.
             let _ = fs::remove_file(self.places.block_link(spec, pod));
         }
-        let request =
-            v1::NodeUnpublishVolumeRequest { volume_id: spec.handle.clone(), target_path: text(&target) };
+        let request = v1::NodeUnpublishVolumeRequest { volume_id: spec.handle.clone(), target_path: text(&target) };
         let subject = self.subject(spec);
         self.client.call(&subject, request, limit.left()).await.map_err(always(Certainty::Uncertain))?;
         remove_if_unused(&target);

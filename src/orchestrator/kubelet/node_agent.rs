@@ -22,6 +22,7 @@ use crate::{
     orchestrator::{
         beat::Beat,
         csi_client::CsiClient,
+        departure::Departure,
         object::{Metadata, Node, Pod, Registration},
         pending_operations::{OperationKey, PendingOperations},
         timing::{CONTAINER_STOP, KUBELET_LIMIT, NODE_STATUS_PERIOD, OPERATION_BACKOFF, RECONCILER_PERIOD},
@@ -83,18 +84,14 @@ impl Kubelet {
         let timing = self.client.context.timing;
         let mut memory = Memory {
             desired: DesiredStateOfWorld::default(),
-            actual: reconstruction::reconstruct(&self.places),
+            actual: reconstruction::reconstruct(&self.places, self.client.context.departs(Departure::ForgetStaged)),
             pending: PendingOperations::new(timing.backoff(OPERATION_BACKOFF)),
             stopping: Stopping::default(),
             next_status: Duration::ZERO,
             next_sync: BTreeMap::new(),
             look_again: false,
         };
-        let mounter = CsiMounter {
-            client: self.client.clone(),
-            places: self.places.clone(),
-            node: self.node.clone(),
-        };
+        let mounter = CsiMounter { client: self.client.clone(), places: self.places.clone(), node: self.node.clone() };
         let mut running = JoinSet::new();
         let mut beat = Beat::new(&self.client.context);
         loop {
@@ -161,10 +158,8 @@ impl Kubelet {
             self.report_status(memory);
         }
         let node: Node = context.store.get(&self.node).unwrap_or_default();
-        let attachments = Attachments {
-            are_required: context.csi_driver.attach_required,
-            attached: &node.volumes_attached,
-        };
+        let attachments =
+            Attachments { are_required: context.csi_driver.attach_required, attached: &node.volumes_attached };
         let mut begun = Vec::new();
         for step in reconciler::plan(&memory.desired, &memory.actual, attachments) {
             match step {
@@ -204,8 +199,7 @@ impl Kubelet {
 
     fn sync_pods(&self, memory: &mut Memory, containers: &BTreeSet<String>, now: Duration) {
         let context = &self.client.context;
-        let steps =
-            context.store.read(|tables| pod_worker::plan(tables, &self.node, &memory.actual, containers));
+        let steps = context.store.read(|tables| pod_worker::plan(tables, &self.node, &memory.actual, containers));
         let grace = context.timing.of(CONTAINER_STOP);
         let stopped = memory.stopping.update(&steps.stop, grace, now);
         {

@@ -175,9 +175,7 @@ impl CsiMounter {
             Operation::Mount { .. } => Outcome::Mount(self.mount(operation, limit).await),
             Operation::Unmount { spec, pod } => Outcome::Unmount(self.unpublish(spec, pod, limit).await),
             Operation::UnmountDevice { spec } => Outcome::UnmountDevice(self.unstage(spec, limit).await),
-            Operation::Expand { spec, pod, size } => {
-                Outcome::Expand(self.expand_in_use(spec, pod, *size, limit).await)
-            }
+            Operation::Expand { spec, pod, size } => Outcome::Expand(self.expand_in_use(spec, pod, *size, limit).await),
         }
     }
 
@@ -243,20 +241,12 @@ impl CsiMounter {
         }
     }
 
-    async fn expand_in_use(
-        &self,
-        spec: &VolumeSpec,
-        pod: &str,
-        size: i64,
-        limit: Limit,
-    ) -> Result<(), OperationError> {
+    async fn expand_in_use(&self, spec: &VolumeSpec, pod: &str, size: i64, limit: Limit) -> Result<(), OperationError> {
         let claim: Option<PersistentVolumeClaim> = self.client.context.store.get(&spec.claim);
         let Some(claim) = claim else { return Ok(()) };
         let is_shared = spec.access_modes.contains(&AccessMode::ReadWriteMany);
         match claim.resize {
-            _ if is_due(&claim) => {
-                self.expand_claim(spec, pod, claim.allocated.unwrap_or(size), limit).await
-            }
+            _ if is_due(&claim) => self.expand_claim(spec, pod, claim.allocated.unwrap_or(size), limit).await,
             // Another node has finished the claim; this one has to follow.
             None if claim.capacity >= size && is_shared => self.expand(spec, pod, size, limit).await,
             None if claim.capacity >= size => Ok(()),
@@ -267,13 +257,7 @@ impl CsiMounter {
         }
     }
 
-    async fn expand_claim(
-        &self,
-        spec: &VolumeSpec,
-        pod: &str,
-        size: i64,
-        limit: Limit,
-    ) -> Result<(), OperationError> {
+    async fn expand_claim(&self, spec: &VolumeSpec, pod: &str, size: i64, limit: Limit) -> Result<(), OperationError> {
         let store = &self.client.context.store;
         let set = |phase| {
             // A claim that is gone needs no phase.

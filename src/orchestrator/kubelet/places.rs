@@ -72,11 +72,6 @@ impl Places {
         Self { root }
     }
 
-    /// The directory itself.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     fn plugin(&self) -> PathBuf {
         self.root.join("plugins/kubernetes.io/csi")
     }
@@ -122,6 +117,19 @@ impl Places {
         entries(&self.root.join("pods"))
     }
 
+    /// The notes of file systems that are staged.
+    pub(crate) fn staged(&self) -> Vec<VolumeData> {
+        let drivers = entries(&self.plugin());
+        let staged = drivers.iter().filter(|(name, _)| name != "volumeDevices").flat_map(|(_, path)| entries(path));
+        staged.filter_map(|(_, path)| VolumeData::read(&path).ok()).collect()
+    }
+
+    /// The notes of devices that are staged.
+    pub(crate) fn block_staged(&self) -> Vec<VolumeData> {
+        let staged = entries(&self.plugin().join("volumeDevices/staging"));
+        staged.iter().filter_map(|(volume, _)| VolumeData::read(&self.block_data(volume)).ok()).collect()
+    }
+
     /// Whatever is left of volumes: notes, staging and target paths.
     pub(crate) fn remains(&self) -> Vec<PathBuf> {
         let mut remains = Vec::new();
@@ -157,12 +165,8 @@ mod tests {
     #[test]
     fn paths_are_those_that_drivers_see_under_kubernetes() {
         let places = Places::new("/var/lib/kubelet".into());
-        let spec = VolumeSpec {
-            handle: "abc".into(),
-            driver: "d".into(),
-            volume_name: "pv".into(),
-            ..VolumeSpec::default()
-        };
+        let spec =
+            VolumeSpec { handle: "abc".into(), driver: "d".into(), volume_name: "pv".into(), ..VolumeSpec::default() };
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let below = |path: &Path| path.strip_prefix("/var/lib/kubelet").unwrap().to_str().unwrap().to_owned();
         assert_eq!(below(&places.staging(&spec)), format!("plugins/kubernetes.io/csi/d/{digest}/globalmount"));
@@ -187,8 +191,7 @@ mod tests {
         let text = fs::read_to_string(directory.path().join("vol_data.json")).unwrap();
         let keys: Vec<String> =
             serde_json::from_str::<serde_json::Value>(&text).unwrap().as_object().unwrap().keys().cloned().collect();
-        let expected =
-            ["attachmentID", "driverName", "nodeName", "specVolID", "volumeHandle", "volumeLifecycleMode"];
+        let expected = ["attachmentID", "driverName", "nodeName", "specVolID", "volumeHandle", "volumeLifecycleMode"];
         assert_eq!(keys, expected);
         assert_eq!(VolumeData::read(directory.path()).unwrap(), data);
         VolumeData::remove(directory.path());

@@ -96,8 +96,7 @@ impl Stopping {
         for uid in stop {
             self.0.entry(uid.clone()).or_insert(now + grace);
         }
-        let stopped: Vec<String> =
-            self.0.iter().filter(|(_, at)| **at <= now).map(|(uid, _)| uid.clone()).collect();
+        let stopped: Vec<String> = self.0.iter().filter(|(_, at)| **at <= now).map(|(uid, _)| uid.clone()).collect();
         for uid in &stopped {
             self.0.remove(uid);
         }

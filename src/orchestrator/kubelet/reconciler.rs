@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{ActualStateOfWorld, DesiredStateOfWorld, DeviceState, MountState, Operation, VolumeSpec};
+use super::{
+    super::object::AccessMode, ActualStateOfWorld, DesiredStateOfWorld, DeviceState, MountState, Operation, VolumeSpec,
+};
 
 /// What is to be done, in order.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -48,18 +50,13 @@ fn unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<S
     for (name, volume) in &actual.volumes {
         let unwanted = volume.pods.iter().filter(|(pod, _)| !desired.wants(name, pod));
         steps.extend(
-            unwanted
-                .map(|(pod, mount)| Step::Start(Operation::Unmount { spec: mount.spec.clone(), pod: pod.clone() })),
+            unwanted.map(|(pod, mount)| Step::Start(Operation::Unmount { spec: mount.spec.clone(), pod: pod.clone() })),
         );
     }
     steps
 }
 
-fn mounts(
-    desired: &DesiredStateOfWorld,
-    actual: &ActualStateOfWorld,
-    attachments: Attachments<'_>,
-) -> Vec<Step> {
+fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachments: Attachments<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, volume) in &desired.volumes {
         let Some((_, first)) = volume.pods.first_key_value() else { continue };
@@ -73,6 +70,11 @@ fn mounts(
         };
         for (pod, wanted) in &volume.pods {
             let mount = known.pods.get(pod);
+            // A volume for a single pod waits until the one before has given it up.
+            let is_single = wanted.spec.access_modes == [AccessMode::ReadWriteOncePod];
+            if is_single && known.pods.keys().any(|other| other != pod) {
+                continue;
+            }
             if mount.is_none_or(|mount| mount.state == MountState::Uncertain || mount.wants_remount) {
                 steps.push(Step::Start(Operation::Mount {
                     spec: wanted.spec.clone(),
@@ -96,9 +98,8 @@ fn mounts(
 }
 
 fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
-    let unused = actual.volumes.iter().filter(|(name, volume)| {
-        volume.pods.is_empty() && !desired.volumes.contains_key(*name)
-    });
+    let unused =
+        actual.volumes.iter().filter(|(name, volume)| volume.pods.is_empty() && !desired.volumes.contains_key(*name));
     unused
         .map(|(name, volume)| match volume.device {
             DeviceState::NotMounted => Step::MarkDetached(name.clone()),

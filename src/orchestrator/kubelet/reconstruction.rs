@@ -6,8 +6,9 @@ use super::{
     places::entries,
 };
 
-/// Reads the notes below the directories of pods. A volume that is staged and has no pod directory is not found.
-pub(super) fn reconstruct(places: &Places) -> ActualStateOfWorld {
+/// Reads the notes below the directories of pods. A volume that is staged and has no pod directory is not found, unless
+/// staged volumes are looked for as well.
+pub(super) fn reconstruct(places: &Places, forgets_staged: bool) -> ActualStateOfWorld {
     let mut actual = ActualStateOfWorld::default();
     for (pod, directory) in places.pods() {
         for (_, volume) in entries(&directory.join("volumes/kubernetes.io~csi")) {
@@ -19,6 +20,14 @@ pub(super) fn reconstruct(places: &Places) -> ActualStateOfWorld {
             if let Ok(data) = VolumeData::read(&places.block_data(&volume)) {
                 actual.reconstructed(spec(data, VolumeMode::Block), &pod);
             }
+        }
+    }
+    if !forgets_staged {
+        for data in places.staged() {
+            actual.staged(spec(data, VolumeMode::Filesystem));
+        }
+        for data in places.block_staged() {
+            actual.staged(spec(data, VolumeMode::Block));
         }
     }
     actual
@@ -58,9 +67,10 @@ mod tests {
             std::fs::create_dir_all(&path).unwrap();
             data(name).write(&path).unwrap();
         }
-        let actual = reconstruct(&places);
+        let actual = reconstruct(&places, true);
         assert_eq!(actual.volumes.keys().collect::<Vec<_>>(), ["kubernetes.io/csi/d^handle-pv-1"]);
         assert!(actual.has("kubernetes.io/csi/d^handle-pv-1", "pod"));
         assert_eq!(places.remains().len(), 2);
+        assert_eq!(reconstruct(&places, false).volumes.len(), 2);
     }
 }
