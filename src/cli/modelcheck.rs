@@ -7,8 +7,8 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use crate::{
     modelcheck::{
-        Ending, Fault, Hazard, Options, Protocol, Reduction, Report, Scenario, clients, explore, missing_goals,
-        scenarios,
+        Ending, Fault, Hazard, Options, Protocol, Reduction, Report, Scenario, clients, explore, large_scenarios,
+        missing_goals, scenarios,
     },
     mountpod::protocol::Policy,
 };

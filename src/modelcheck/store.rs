@@ -17,8 +17,10 @@ pub(super) struct Kept(pub(super) u32);
 pub(super) struct Store<T> {
     numbers: RwLock<HashMap<Arc<T>, Kept>>,
     /// Each block has twice the room of the one before it, so that no value ever moves.
-    blocks: [OnceLock<Box<[OnceLock<Entry<T>>]>>; BLOCKS],
+    blocks: [OnceLock<Block<T>>; BLOCKS],
 }
+
+type Block<T> = Box<[OnceLock<Entry<T>>]>;
 
 #[derive(Debug)]
 struct Entry<T> {
