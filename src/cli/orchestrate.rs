@@ -199,6 +199,7 @@ async fn play(arguments: &OrchestrateArguments, ground: Ground) -> Result<Exit, 
         node_fs: false,
         restartable: ground.controller.is_restartable(),
         endpoints: ground.controller.endpoints(),
+        recording: None,
     };
     let cannot_write =
         |path: &Path, error: &std::io::Error| Failure::usage(format!("cannot write {}: {error}", path.display()));
