@@ -57,7 +57,8 @@ impl Verdict {
     }
 }
 
-/// Runs the suite against a driver.
+/// Runs the suite against a driver: for a fault first the scenarios that aim at the rules that it should break, and all
+/// of them when those find nothing.
 ///
 /// # Errors
 ///
@@ -67,6 +68,17 @@ pub(super) async fn certify(
     lane: Lane,
     scenarios: Option<String>,
 ) -> Result<Verdict, Failure> {
+    let entry = seeded.as_ref().and_then(|one| faults::entry(one.id));
+    for rule in entry.iter().filter(|_| scenarios.is_none()).flat_map(|entry| &entry.rules) {
+        let verdict = certify_by(seeded.clone(), lane, Some(rule.clone())).await?;
+        if verdict.row.detected {
+            return Ok(verdict);
+        }
+    }
+    certify_by(seeded, lane, scenarios).await
+}
+
+async fn certify_by(seeded: Option<Arc<Seeded>>, lane: Lane, scenarios: Option<String>) -> Result<Verdict, Failure> {
     let directory = TempDir::with_prefix("csi-certify-mutant-").map_err(Failure::ours)?;
     let base = base(directory.path(), lane)?;
     let profile = Profile {

@@ -130,4 +130,4 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 /// How long a legal driver may be tried.
 pub(super) const LONGEST_TRIAL: Duration = Duration::from_secs(400);
 /// How long a faulty driver may be tried: one that cannot be cleaned up keeps the suite waiting long after it was found.
-pub(super) const LONGEST_FAULTY_TRIAL: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_FAULTY_TRIAL: Duration = Duration::from_secs(120);

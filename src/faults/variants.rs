@@ -1,6 +1,9 @@
 //! What a driver may do otherwise: the specification leaves it open, so nothing may be held against it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use tonic::{Code, Status};
 
@@ -131,13 +134,14 @@ fn answers() -> Vec<Seeded> {
                 })
             })
         }),
-        one("snapshots-take-a-while", "says of new snapshots that they are not ready, until asked again", || {
-            Conduct::edit(|request, reply, past| {
-                if let Reply::CreateSnapshot(reply) = reply
-                    && !past.has_succeeded(request)
-                {
-                    reply.snapshot.iter_mut().for_each(|it| it.ready_to_use = false);
+        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", || {
+            Conduct::edit(|_, reply, _| match reply {
+                Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
+                Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
+                Reply::ListSnapshots(reply) => {
+                    reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(ripen);
                 }
+                _ => {}
             })
         }),
         one("publish-context-of-its-own", "tells the node nothing at attachment", || {
@@ -209,6 +213,12 @@ fn without(capability: Capability) -> Seeded {
 fn left_out(parts: Parts, names: &[&str]) -> Parts {
     let without = names.iter().filter_map(|name| name.parse().ok()).collect();
     Parts { configuration: Configuration { without, ..parts.configuration }, ..parts }
+}
+
+fn ripen(snapshot: &mut v1::Snapshot) {
+    let cut = snapshot.creation_time.and_then(|time| SystemTime::try_from(time).ok());
+    let age = cut.and_then(|cut| SystemTime::now().duration_since(cut).ok());
+    snapshot.ready_to_use &= age.is_none_or(|age| age > Duration::from_millis(150));
 }
 
 const fn shorter(max_entries: i32) -> i32 {

@@ -17,7 +17,10 @@ use crate::{
 impl<'h> Judge<'h> {
     /// A call ends with an answer, after the snapshots have taken note of it.
     pub(in crate::oracle) fn finish_groups(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
-        let mut marks = capabilities(operation, answer, self.world.has("Controller.GET_SNAPSHOT"));
+        let mut marks = match self.world.has("Plugin.GROUP_CONTROLLER_SERVICE") {
+            true => capabilities(operation, answer, self.world.has("Controller.GET_SNAPSHOT")),
+            false => Vec::new(),
+        };
         marks.extend(member_marks(&self.groups, &self.told_groups, operation, answer));
         self.note_members(answer);
         marks.extend(self.groups.told(&self.names, operation, answer));

@@ -275,6 +275,7 @@ pub(super) fn expect_expand(
     if state.existence_of(id) == Existence::Present {
         let offline = world.has("VolumeExpansion.OFFLINE") && !world.has("VolumeExpansion.ONLINE");
         let published = !state.publications.is_empty() || !state.attachments.is_empty() || !state.stagings.is_empty();
+        let wanted = request.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
         expectation.problem_if(offline && published, || {
             let problem = Problem::new(
                 rule!("CTRL-EXPAND-023"),
@@ -282,10 +283,14 @@ pub(super) fn expect_expand(
                 &[FailedPrecondition],
             )
             .also(&[rule!("IDENT-CAPS-017")]);
-            // Publishing may be invisible to the controller (specification line 683, note).
-            if state.attachments.is_empty() { problem.ok_warns() } else { problem }
+            match () {
+                // It has that size already: nothing has to grow.
+                () if state.capacity == 0 || wanted <= state.capacity => problem.ok_allowed(),
+                // Publishing may be invisible to the controller (specification line 683, note).
+                () if state.attachments.is_empty() => problem.ok_warns(),
+                () => problem,
+            }
         });
-        let wanted = request.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
         if expectation.problems.is_empty() {
             if state.capacity > 0 && wanted > 0 && wanted <= state.capacity {
                 expectation.must_succeed.push(rule!("CTRL-EXPAND-003"));
