@@ -199,7 +199,8 @@ impl Memory {
             let is_elsewhere = |(other, attached): (&Place, &Attached)| {
                 other.0 == place.0 && other.1 != place.1 && (attached.is_confirmed || waits_for_uncertain)
             };
-            if !is_attached && !(volume.is_exclusive && self.actual.iter().any(is_elsewhere)) {
+            let is_taken = volume.is_exclusive && self.actual.iter().any(is_elsewhere);
+            if !is_attached && !is_taken {
                 plan.push(Operation::Attach { place: place.clone(), wanted: volume.clone() });
             }
         }

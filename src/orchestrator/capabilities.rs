@@ -79,9 +79,8 @@ pub(super) async fn controller(
     limit: std::time::Duration,
 ) -> Result<BTreeSet<i32>, RpcError> {
     let reply = client.call(subject, v1::ControllerGetCapabilitiesRequest {}, limit).await?;
-    let rpc = |capability: v1::ControllerServiceCapability| match capability.r#type {
-        Some(controller_service_capability::Type::Rpc(rpc)) => Some(rpc.r#type),
-        None => None,
+    let rpc = |capability: v1::ControllerServiceCapability| {
+        capability.r#type.map(|controller_service_capability::Type::Rpc(rpc)| rpc.r#type)
     };
     Ok(reply.capabilities.into_iter().filter_map(rpc).collect())
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::{
     sync::Notify,
     task::{AbortHandle, JoinHandle},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -28,7 +28,7 @@ use super::{
     object::{CsiDriver, Metadata, Node, PersistentVolumeClaim, Pod, StorageClass, VolumeSnapshot},
     pv_controller, scheduler, snapshot_controller,
     store::{Store, StoreError, Tables},
-    timing::Timing,
+    timing::{PROBE_PAUSE, Timing},
 };
 use crate::{
     history::Recorder,
@@ -37,6 +37,9 @@ use crate::{
 
 /// A GetPluginInfo of the registrar.
 const REGISTRAR_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often a registrar asks before the driver counts as absent.
+const REGISTRAR_TRIES: u32 = 10;
 
 /// A node of the cluster.
 #[derive(Clone, Debug)]
@@ -155,7 +158,7 @@ impl Cluster {
         let mut name = String::new();
         for node in &settings.nodes {
             let client = CsiClient::new(node.driver.clone(), format!("node-driver-registrar@{}", node.name), &context);
-            name = driver_name(&client, REGISTRAR_LIMIT).await.map_err(ClusterError::Registration)?;
+            name = register(&client).await.map_err(ClusterError::Registration)?;
         }
         context.csi_driver = CsiDriver {
             attach_required: settings.attach_required,
@@ -412,6 +415,17 @@ impl Cluster {
     pub fn remains(&self) -> BTreeSet<PathBuf> {
         self.nodes.values().flat_map(|slot| Places::new(slot.setup.root.clone()).remains()).collect()
     }
+}
+
+/// The name of the driver; a registrar that ends without one is started again a few times.
+async fn register(client: &CsiClient) -> Result<String, String> {
+    for _ in 1..REGISTRAR_TRIES {
+        if let Ok(name) = driver_name(client, REGISTRAR_LIMIT).await {
+            return Ok(name);
+        }
+        sleep(client.context.timing.of(PROBE_PAUSE)).await;
+    }
+    driver_name(client, REGISTRAR_LIMIT).await
 }
 
 impl Drop for Cluster {

@@ -231,7 +231,12 @@ impl Driver {
 
     fn open(&self, instance: &Instance, recorder: &Recorder, scenario: &str, request: &Request) -> Open {
         let node = if request.rpc().is_node() { self.label.as_str() } else { "" };
-        let id = Some(recorder.call(instance.name(), node, scenario, request));
+        // Of several plugins each is told apart by its node: they have ids, and lives, of their own.
+        let name = match instance.name() {
+            "plugin" if self.label != Self::NODE => format!("plugin@{}", self.label),
+            name => name.to_owned(),
+        };
+        let id = Some(recorder.call(&name, node, scenario, request));
         Open { recorder: recorder.clone(), id }
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and prints its seed"
 )]
 
+mod command;
 mod interposer;
 mod invariants;
 mod recovery;

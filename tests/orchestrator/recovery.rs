@@ -36,7 +36,7 @@ fn t08_growth_while_no_pod_uses_it() {
         let mut recorded = Recorded::begin(1).await;
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
         recorded.stage.bound("c1").await;
-        recorded.from_here();
+        recorded.begin_here();
         recorded.grow("c1", 8 * MIB);
         recorded
             .stage
@@ -59,7 +59,7 @@ fn t09_growth_while_a_pod_uses_it() {
     play(async {
         let mut recorded = Recorded::begin(1).await;
         recorded.mounted(VolumeMode::Filesystem).await;
-        recorded.from_here();
+        recorded.begin_here();
         recorded.grow("c1", 8 * MIB);
         recorded.grown("c1", 8 * MIB).await;
         recorded.end().await;
@@ -74,7 +74,7 @@ fn t12_growth_is_infeasible_and_the_request_is_lowered() {
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Block);
         recorded.stage.bound("c1").await;
         recorded.name();
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.script.next("ControllerExpandVolume", &[Act::Refuse(Code::OutOfRange)]);
         recorded.grow("c1", 64 * MIB);
         recorded
@@ -97,7 +97,7 @@ fn t13_growth_is_uncertain_and_its_size_frozen() {
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Block);
         recorded.stage.bound("c1").await;
         recorded.name();
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.script.next("ControllerExpandVolume", &[Act::Swallow, Act::Refuse(Code::Internal)]);
         recorded.grow("c1", 64 * MIB);
         tokio::time::sleep(Duration::from_millis(10_500)).await;
@@ -115,7 +115,7 @@ fn t15_and_t19_a_snapshot_and_a_restore() {
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
         recorded.stage.bound("c1").await;
         recorded.name();
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.cluster.create_snapshot("s1", "c1").unwrap();
         recorded.stage.until("it is cut", |tables| tables.snapshots["s1"].is_ready).await;
         recorded.name();
@@ -165,7 +165,7 @@ fn t17_a_snapshot_is_uncertain_and_deleted() {
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
         recorded.stage.bound("c1").await;
         recorded.name();
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.script.next("CreateSnapshot", &[Act::Swallow]);
         recorded.stage.cluster.create_snapshot("s1", "c1").unwrap();
         recorded.name();
@@ -206,7 +206,7 @@ fn t34_a_kubelet_restarts_and_its_pod_is_gone() {
     play(async {
         let mut recorded = Recorded::begin(1).await;
         recorded.mounted(VolumeMode::Filesystem).await;
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.cluster.power_off("n1").await.unwrap();
         recorded.stage.cluster.force_delete_pod("p1");
         recorded.stage.cluster.start_kubelet("n1").unwrap();
@@ -221,7 +221,7 @@ fn t38_a_node_is_out_of_service_and_comes_back() {
     play(async {
         let mut recorded = Recorded::begin(2).await;
         recorded.mounted(VolumeMode::Filesystem).await;
-        recorded.from_here();
+        recorded.begin_here();
         let cluster = &mut recorded.stage.cluster;
         cluster.lose_node("n1").await.unwrap();
         cluster.set_out_of_service("n1", true).unwrap();

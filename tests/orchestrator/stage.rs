@@ -62,10 +62,6 @@ pub(crate) fn play<F: Future<Output = ()>>(test: F) {
 }
 
 impl Stage {
-    pub(crate) async fn new(nodes: usize) -> Self {
-        Self::with(Setup::new(nodes)).await
-    }
-
     pub(crate) async fn with(setup: Setup) -> Self {
         Self::with_settings(setup, |_| {}).await
     }

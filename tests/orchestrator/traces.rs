@@ -45,7 +45,7 @@ impl Recorded {
     }
 
     /// The trace begins here.
-    pub(crate) fn from_here(&mut self) {
+    pub(crate) fn begin_here(&mut self) {
         self.from = self.stage.mark();
     }
 
@@ -71,7 +71,7 @@ impl Recorded {
     pub(crate) async fn mounting(&mut self) {
         self.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
         self.stage.bound("c1").await;
-        self.from_here();
+        self.begin_here();
         self.stage.pod("p1", "c1", "n1");
         self.name();
     }
@@ -291,7 +291,7 @@ fn t32_unstaging_fails_and_a_new_pod_arrives() {
     play(async {
         let mut recorded = Recorded::begin(1).await;
         recorded.mounted(VolumeMode::Filesystem).await;
-        recorded.from_here();
+        recorded.begin_here();
         recorded.stage.script.next("NodeUnstageVolume", &[Act::Refuse(Code::Internal)]);
         recorded.stage.cluster.delete_pod("p1");
         recorded.stage.pod_gone("p1").await;
