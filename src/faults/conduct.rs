@@ -27,11 +27,14 @@ pub enum Step {
     Hang,
 }
 
+type Before = dyn Fn(Request, &Past) -> Step + Send + Sync;
+type After = dyn Fn(&Request, Answer, &Past) -> Answer + Send + Sync;
+
 /// A conduct. Each process has a new one, so what it remembers is gone at a restart.
 #[derive(Clone)]
 pub struct Conduct {
-    before: Arc<dyn Fn(Request, &Past) -> Step + Send + Sync>,
-    after: Arc<dyn Fn(&Request, Answer, &Past) -> Answer + Send + Sync>,
+    before: Arc<Before>,
+    after: Arc<After>,
 }
 
 impl Default for Conduct {

@@ -33,7 +33,7 @@ impl Seeded {
     }
 
     /// Says what a variant does otherwise.
-    pub(super) fn as_variant(mut self, what: &'static str) -> Self {
+    pub(super) fn legally(mut self, what: &'static str) -> Self {
         self.what = what;
         self
     }

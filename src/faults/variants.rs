@@ -27,7 +27,7 @@ pub(super) fn variants() -> Vec<Seeded> {
 }
 
 fn answers() -> Vec<Seeded> {
-    let one = |id, what, conduct: fn() -> Conduct| Seeded::conducting(id, conduct).as_variant(what);
+    let one = |id, what, conduct: fn() -> Conduct| Seeded::conducting(id, conduct).legally(what);
     vec![
         one("short-pages", "gives pages of at most two volumes or snapshots, whatever was asked for", || {
             Conduct::rewrite(|request, _| match request {
@@ -151,7 +151,7 @@ fn answers() -> Vec<Seeded> {
                 }
             })
         }),
-        one("no-node-expansion", "grows volumes so that the node has nothing to do", || Conduct::default())
+        one("no-node-expansion", "grows volumes so that the node has nothing to do", Conduct::default)
             .and_replacing(|parts| left_out(parts, &["Node.EXPAND_VOLUME"])),
         one("confirms-without-context", "repeats less of what it confirms", || {
             Conduct::edit(|_, reply, _| {
@@ -172,7 +172,7 @@ fn settings() -> Vec<Seeded> {
             set(&mut configuration);
             Parts { configuration, ..parts }
         })
-        .as_variant(what)
+        .legally(what)
     };
     vec![
         one("rounds-up", "makes volumes of whole gibibytes", |it| {
@@ -207,7 +207,7 @@ fn without(capability: Capability) -> Seeded {
         let without = BTreeSet::from([capability]);
         Parts { configuration: Configuration { without, ..parts.configuration }, ..parts }
     })
-    .as_variant("lacks this capability, and what makes no sense without it")
+    .legally("lacks this capability, and what makes no sense without it")
 }
 
 fn left_out(parts: Parts, names: &[&str]) -> Parts {
