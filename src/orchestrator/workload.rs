@@ -339,6 +339,9 @@ impl Play<'_> {
     /// Only claims that no pod uses, so that every pod can run in the end.
     fn delete_claim(&self) -> Option<String> {
         let unused = self.names(|tables| {
+            if tables.claims.values().filter(|claim| !claim.metadata.is_deleting()).count() < 2 {
+                return Vec::new();
+            }
             let is_used = |name: &str| {
                 tables.pods.values().any(|pod| pod.volumes.iter().any(|volume| volume.claim == name))
                     || tables.snapshots.values().any(|snapshot| snapshot.claim == name && !snapshot.is_ready)

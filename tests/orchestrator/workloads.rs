@@ -8,6 +8,7 @@ use csi_certify::{
 };
 
 use super::{
+    interposer::Act,
     invariants::{Allowed, broken},
     stage::{Setup, Stage, play},
 };
@@ -86,4 +87,31 @@ fn random_workloads_converge_and_leave_nothing() {
             tokio::time::timeout(Duration::from_secs(1_000_000), run(seed)).await.unwrap();
         });
     }
+}
+
+#[test]
+fn what_is_stuck_is_told_with_the_answer_that_keeps_it_so() {
+    play(async {
+        let mut stage = Stage::with(Setup::new(1)).await;
+        stage.script.next("NodeStageVolume", &[Act::Refuse(tonic::Code::Internal); 1000]);
+        let workload = Workload {
+            seed: 1,
+            pods: 1,
+            volumes: 1,
+            faults: BTreeSet::new(),
+            access_modes: vec![AccessMode::ReadWriteOnce],
+            volume_modes: vec![VolumeMode::Filesystem],
+            snapshots: false,
+            expansions: false,
+        };
+        let nemesis = RandomNemesis::new(1, &workload.faults);
+        let outcome = workload.play(&mut stage.cluster, &nemesis, &Quiet).await.unwrap();
+        let stuck: Vec<String> = outcome.stuck.iter().map(ToString::to_string).collect();
+        assert_eq!(outcome.running, 0);
+        // The pod is stuck; when it is deleted nothing is, since a final refusal proves that nothing is staged.
+        assert_eq!(stuck.len(), 1, "{stuck:#?}");
+        assert!(stuck[0].starts_with("pod pod-1 waits for volume pvc-"), "{stuck:#?}");
+        assert!(stuck[0].contains("NodeStageVolume answers INTERNAL (13): as the script says, "), "{stuck:#?}");
+        assert!(stuck[0].contains(" tries, next in "), "{stuck:#?}");
+    });
 }
