@@ -66,7 +66,7 @@ pub(crate) fn render(events: &[Event], names: &mut Names) -> String {
         let mut line = format!("{} {rpc}", call.scenario);
         fields(&to_json(&call.request.to_dynamic()), &mut line);
         let _ = write!(line, " => {}", answer(outcomes.get(&call.id).copied()));
-        let line = names.apply(&line);
+        let line = mask(&names.apply(&line));
         match lines.last_mut() {
             Some((last, times)) if *last == line => *times += 1,
             _ => lines.push((line, 1)),
@@ -80,6 +80,15 @@ pub(crate) fn render(events: &[Event], names: &mut Names) -> String {
         };
     }
     text
+}
+
+/// Ids of the driver that no object names any more are all alike.
+fn mask(line: &str) -> String {
+    let word = |word: &str| match word.split_once("_id=") {
+        Some((key, id)) if id.starts_with("vol-") || id.starts_with("snap-") => format!("{key}_id=$ID"),
+        _ => word.to_owned(),
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// The fields of a request that say what is done to what.
