@@ -125,7 +125,8 @@ impl Instance {
             let left = until.saturating_duration_since(Instant::now()).max(BETWEEN_TRIES);
             let transport = self.connection.lock().unwrap_or_else(PoisonError::into_inner).transport.clone();
             let answer = match transport {
-                Some(transport) => timeout(left, exchange(transport, &request, left)).await,
+                // Told a longer deadline than is kept here, its library does not answer in the driver's place.
+                Some(transport) => timeout(left, exchange(transport, &request, left + RECONNECT)).await,
                 None => Ok(Answer::Lost(Lost::Connection)),
             };
             let cause = match answer {
