@@ -16,9 +16,6 @@ use super::{
     work_queue::{Next, WorkQueue},
 };
 
-/// How long nothing is waited for without a reason to wake.
-const LONG: Duration = Duration::from_secs(3600);
-
 /// The pauses before a container that ended is started again.
 const CONTAINER_BACKOFF: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_secs(300) };
 
@@ -69,7 +66,7 @@ pub(super) async fn run<C: Controller>(
                 (key, next)
             });
         }
-        let due = queue.next_due().map_or(began + LONG, |due| began + due);
+        let due = queue.next_due().map_or(again, |due| again.min(began + due));
         tokio::select! {
             () = watch.changed() => {}
             Some(ended) = working.join_next() => {
@@ -81,7 +78,7 @@ pub(super) async fn run<C: Controller>(
                     context.troubles.next_try(controller.name(), &controller.subject(&key), at);
                 }
             }
-            () = sleep_until(due.min(again)) => {}
+            () = sleep_until(due) => {}
         }
         if Instant::now() >= again {
             again = Instant::now() + resync;

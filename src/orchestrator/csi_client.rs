@@ -76,6 +76,11 @@ impl RpcError {
     }
 }
 
+/// Whether the RPC only asks what the driver is like: its success says nothing of what comes after it.
+const fn is_query(rpc: Rpc) -> bool {
+    matches!(rpc, Rpc::GetPluginInfo | Rpc::ControllerGetCapabilities | Rpc::NodeGetCapabilities)
+}
+
 /// The connection of one component to one of the driver's processes.
 #[derive(Clone)]
 pub(super) struct CsiClient {
@@ -118,7 +123,9 @@ impl CsiClient {
         let failure = match answer {
             Answer::Reply(reply) => match R::reply(reply) {
                 Some(reply) => {
-                    self.context.troubles.over(component, subject);
+                    if !is_query(rpc) {
+                        self.context.troubles.over(component, subject);
+                    }
                     return Ok(reply);
                 }
                 None => RpcError { rpc, code: None, answer: "a reply of another RPC".to_owned() },

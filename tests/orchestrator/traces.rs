@@ -184,8 +184,8 @@ fn t20_and_t21_provisioning_fails_for_good() {
         recorded.stage.script.next("CreateVolume", &[Act::Refuse(Code::Internal), Act::Refuse(Code::InvalidArgument)]);
         let began = tokio::time::Instant::now();
         recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
-        recorded.name();
         recorded.stage.bound("c1").await;
+        recorded.name();
         assert!(began.elapsed().as_secs() >= 300, "the slow retry of 300 s: {:?}", began.elapsed());
         recorded.stage.clean(&["c1"]).await;
         recorded.check("t20_t21");
