@@ -78,8 +78,12 @@ pub(super) async fn run(arguments: ExploreArguments) -> Result<Exit, Failure> {
         anstream::println!("left behind: {} with {}", left.rpc, left.arguments);
     }
     let (run, exit) = ended?;
-    let of_all = if cancel.is_cancelled() { ", interrupted" } else { "" };
-    anstream::println!("{run} programs of up to {} steps{of_all}", arguments.steps);
+    let ending = match exit {
+        _ if cancel.is_cancelled() => "interrupted",
+        Exit::Conformant => "no rule was broken",
+        _ => "the last one broke a rule",
+    };
+    anstream::println!("{run} programs of up to {} steps: {ending}", arguments.steps);
     Ok(if cancel.is_cancelled() && exit == Exit::Conformant { Exit::Interrupted } else { exit })
 }
 
