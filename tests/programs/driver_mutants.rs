@@ -67,8 +67,8 @@ fn search(mistake: &Mistake, seed: u64) -> usize {
 
 #[test]
 fn every_mistake_in_the_driver_is_found_and_shrunk_to_its_fewest_steps() {
-    // One seed unless another is asked for: whether a program shrinks to the very shortest is a matter of luck.
-    let seed = if std::env::var_os("CSI_CERTIFY_SEED").is_some() { seed("mistakes in the driver") } else { SEED };
+    // One seed unless others are asked for with CSI_CERTIFY_MISTAKES: whether a program shrinks to the very shortest is a matter of luck.
+    let seed = if std::env::var_os("CSI_CERTIFY_MISTAKES").is_some() { seed("mistakes in the driver") } else { SEED };
     let (waiting, wrong) = (Mutex::new(mistakes()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {

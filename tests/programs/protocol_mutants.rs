@@ -93,7 +93,7 @@ const SHRUNK: usize = 12;
 #[test]
 fn every_mistake_is_found_and_shrunk_to_its_fewest_steps() {
     // One seed unless another is asked for: whether a program shrinks to the very shortest is a matter of luck.
-    let seed = if std::env::var_os("CSI_CERTIFY_SEED").is_some() { seed("mistakes") } else { 1 };
+    let seed = if std::env::var_os("CSI_CERTIFY_MISTAKES").is_some() { seed("mistakes") } else { 1 };
     let mut wrong = Vec::new();
     for Mistake { name, policy, steps } in mistakes() {
         let failing = (0..200_000).filter_map(|number| {
