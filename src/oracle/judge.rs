@@ -66,15 +66,32 @@ pub fn judge(history: &History) -> Judgement {
     judge.close(history)
 }
 
-/// Moments at which a connection was cut or a process ended, by instance.
-fn cuts(history: &History) -> Vec<(usize, String)> {
-    let instance = |kind: &EventKind| match kind {
-        EventKind::Fault(
-            Fault::Killed { instance, .. } | Fault::Crashed { instance, .. } | Fault::Disconnected { instance },
-        ) => Some(instance.clone()),
-        _ => None,
-    };
-    history.events.iter().enumerate().filter_map(|(at, event)| Some((at, instance(&event.kind)?))).collect()
+/// A while in which an instance had no connection: from one event to another.
+struct Cut {
+    instance: String,
+    from: usize,
+    until: usize,
+}
+
+/// When connections were cut: a process that is ended on purpose answers nothing until another is there.
+fn cuts(history: &History) -> Vec<Cut> {
+    let mut cuts: Vec<Cut> = Vec::new();
+    for (at, event) in history.events.iter().enumerate() {
+        let EventKind::Fault(fault) = &event.kind else { continue };
+        match fault {
+            Fault::Killed { instance, .. } => {
+                cuts.push(Cut { instance: instance.clone(), from: at, until: usize::MAX });
+            }
+            Fault::Crashed { instance, .. } | Fault::Disconnected { instance } => {
+                cuts.push(Cut { instance: instance.clone(), from: at, until: at });
+            }
+            Fault::Restarted { instance } => {
+                let down = cuts.iter_mut().rev().find(|cut| cut.instance == *instance);
+                down.into_iter().for_each(|cut| cut.until = at);
+            }
+        }
+    }
+    cuts
 }
 
 pub(super) struct Judge<'h> {
@@ -95,7 +112,7 @@ pub(super) struct Judge<'h> {
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
-    cuts: Vec<(usize, String)>,
+    cuts: Vec<Cut>,
     /// The position of the last restart.
     restarted: Option<usize>,
     /// Whether the driver is meant to survive a restart.
@@ -160,10 +177,10 @@ impl<'h> Judge<'h> {
         let place = self.place(&operation);
         let Some(answer) = operation.answer() else {
             let cut = self.recorded
-                || self.cuts.iter().any(|(at, instance)| {
-                    *instance == operation.call.instance
-                        && *at > operation.started
-                        && *at < operation.ended.saturating_add(64)
+                || self.cuts.iter().any(|cut| {
+                    cut.instance == operation.call.instance
+                        && cut.until > operation.started
+                        && cut.from < operation.ended.saturating_add(64)
                 });
             let ever = self.answered.contains(&operation.rpc());
             let marks = statuses::unanswered(&operation, outcome, cut, ever);

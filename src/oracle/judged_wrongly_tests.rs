@@ -89,6 +89,25 @@ fn listed(ids: &[&str]) -> v1::ListVolumesResponse {
     v1::ListVolumesResponse { entries: ids.iter().map(entry).collect(), next_token: String::new() }
 }
 
+/// A call that a client sent after the driver was killed, and before another was there, was held against the driver.
+#[test]
+fn a_call_that_is_sent_while_the_driver_is_down_on_purpose_may_get_no_answer() {
+    for (down, expected) in [(true, &[][..]), (false, &["GEN-ERR-001"][..])] {
+        let history = Written::by(true);
+        history.create("a", "1");
+        history.0.fault(Fault::Killed { instance: "plugin".into(), signal: "SIGKILL".into() });
+        if !down {
+            history.0.fault(Fault::Restarted { instance: "plugin".into() });
+        }
+        let call = history.start(create("a"));
+        history.0.lost(call, crate::history::Lost::Connection);
+        if down {
+            history.0.fault(Fault::Restarted { instance: "plugin".into() });
+        }
+        assert_eq!(history.violations(), expected, "down: {down}");
+    }
+}
+
 /// A driver that ignores case gave `a` and `A` one volume. After its deletion it was rebuked for no longer listing it.
 #[test]
 fn one_id_for_two_names_is_one_violation_and_none_for_what_is_done_to_the_id_afterwards() {
