@@ -101,8 +101,13 @@ impl Fake {
     }
 
     fn unmount(&self, path: &str) {
-        if self.store.is_some() {
-            rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()).unwrap();
+        if self.store.is_none() {
+            return;
+        }
+        // A process that another test is about to start holds our open files until it has begun its program.
+        while let Err(error) = rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()) {
+            assert_eq!(error, rustix::io::Errno::BUSY, "umount {path}");
+            std::thread::yield_now();
         }
     }
 }
@@ -480,7 +485,8 @@ impl v1::node_server::Node for Fake {
         required(&request.volume_id, "volume_id")?;
         absolute(&request.staging_target_path, "staging_target_path")?;
         let path = request.staging_target_path;
-        if self.world().staged.remove(&(request.volume_id, path.clone())) {
+        let mut world = self.world();
+        if world.staged.remove(&(request.volume_id, path.clone())) {
             self.unmount(&path);
         }
         Ok(Response::new(v1::NodeUnstageVolumeResponse {}))
@@ -519,7 +525,9 @@ impl v1::node_server::Node for Fake {
         required(&request.volume_id, "volume_id")?;
         absolute(&request.target_path, "target_path")?;
         let path = request.target_path;
-        if self.world().published.remove(&(request.volume_id, path.clone())).is_some() && self.store.is_some() {
+        // Held until the directory is gone: a call that publishes it again meanwhile would mount on what we remove.
+        let mut world = self.world();
+        if world.published.remove(&(request.volume_id, path.clone())).is_some() && self.store.is_some() {
             self.unmount(&path);
             fs::remove_dir(path).unwrap();
         }
