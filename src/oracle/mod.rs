@@ -21,8 +21,6 @@ mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
-#[cfg(test)]
-mod publications_tests;
 mod judgement;
 mod knowledge;
 mod ledger;
@@ -35,6 +33,8 @@ mod observed;
 mod operation;
 mod overlap;
 mod plugin;
+#[cfg(test)]
+mod publications_tests;
 mod replies;
 mod ruling;
 mod snapshot;
