@@ -9,7 +9,7 @@ use super::{
     Bindings, Call, Environment, HOUSEKEEPING, Lane, Scene, SceneError, Step, Surroundings, request,
 };
 use crate::{
-    history::{CallId, EventKind, History, Lost, Outcome, Recorder, Request},
+    history::{self, CallId, EventKind, History, Lost, Outcome, Recorder, Request},
     oracle::{Finding, Severity, judge},
     spec::Rpc,
     suite::{Ledger, Leftover},
@@ -101,19 +101,35 @@ fn failure(step: usize, message: String) -> Failure {
 fn convicted(program: &Program<Environment, Step>, history: &History) -> Option<Failure> {
     let end = program.steps.len();
     let troubles = |step: &Step| matches!(step, Step::Fault { .. } | Step::Trouble { .. } | Step::Crash);
-    let troubled = program.steps.iter().position(troubles);
-    let failed: BTreeSet<CallId> = history.events.iter().filter_map(|event| failed_call(&event.kind)).collect();
-    let step =
-        |finding: &Finding| finding.scenario.strip_prefix(STEP).and_then(|number| number.parse().ok()).unwrap_or(end);
-    let excused = |finding: &Finding| {
-        let has_failed = finding.calls.last().is_some_and(|call| failed.contains(call));
-        has_failed && troubled.is_some_and(|at| at < step(finding)) || forsaken(program, step(finding))
-    };
-    let judgement = judge(history);
+    let troubled = program.steps.iter().position(troubles).unwrap_or(usize::MAX);
+    let step = |scenario: &str| scenario.strip_prefix(STEP).and_then(|number| number.parse().ok()).unwrap_or(end);
+    let mut told = history.clone();
+    excuse(&mut told, |call| step(&call.scenario) > troubled);
+    let judgement = judge(&told);
     let violations = judgement.findings.iter().filter(|finding| finding.severity == Severity::Violation);
-    let first = violations.filter(|finding| !excused(finding)).min_by_key(|finding| step(finding))?;
+    let at = |finding: &Finding| step(&finding.scenario);
+    let first = violations.filter(|finding| !forsaken(program, at(finding))).min_by_key(|finding| at(finding))?;
     let message = format!("{}: {}; got {}", first.rule, first.message, first.actual);
-    Some(Failure { step: step(first), kind: first.rule.to_string(), message })
+    Some(Failure { step: at(first), kind: first.rule.to_string(), message })
+}
+
+/// Takes the answers out of the history by which the driver said that it failed, not that the request was wrong: they tell
+/// nothing of the state in which they were given.
+fn excuse(history: &mut History, is_troubled: impl Fn(&history::Call) -> bool) {
+    let mut troubled: BTreeSet<CallId> = BTreeSet::new();
+    for event in &mut history.events {
+        match &mut event.kind {
+            EventKind::Call(call) if is_troubled(call) => {
+                troubled.insert(call.id);
+            }
+            EventKind::Return { call, outcome } if troubled.contains(call) => {
+                if matches!(outcome, Outcome::Status(status) if Code(status.code).leaves_open()) {
+                    *outcome = Outcome::Lost(Lost::Dropped);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether the step is about a volume whose workload went before: the driver itself may have taken it away since.
@@ -123,14 +139,6 @@ fn forsaken(program: &Program<Environment, Step>, at: usize) -> bool {
         Step::Trouble { volume, trouble: Trouble::RemoveWorkload { .. } } => call.has_volume() && volume == call.volume,
         _ => false,
     })
-}
-
-/// The call that ended with a status that says that the driver failed, not that the request was wrong.
-fn failed_call(event: &EventKind) -> Option<CallId> {
-    match event {
-        EventKind::Return { call, outcome: Outcome::Status(status) } if Code(status.code).leaves_open() => Some(*call),
-        _ => None,
-    }
 }
 
 /// Whether calls of this RPC remove what others have made.
