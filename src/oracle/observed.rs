@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{history::Observation, rule};
 
-impl<'h> Judge<'h> {
+impl Judge<'_> {
     /// Judges what was seen on the node, of the process and in its output.
-    pub(super) fn observe(&mut self, observation: &'h Observation) {
+    pub(super) fn observe(&mut self, observation: &Observation) {
         let scenario = String::new();
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);

@@ -296,7 +296,7 @@ fn same_target(
     }
 }
 
-fn arguments<'h>(world: &World<'h>, held: &Publication) -> Option<&'h v1::NodePublishVolumeRequest> {
+fn arguments<'w>(world: &'w World<'_>, held: &Publication) -> Option<&'w v1::NodePublishVolumeRequest> {
     match world.operations.get(held.by)?.request() {
         Request::NodePublishVolume(request) => Some(request),
         _ => None,
