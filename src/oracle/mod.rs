@@ -21,6 +21,8 @@ mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
+#[cfg(test)]
+mod publications_tests;
 mod judgement;
 mod knowledge;
 mod ledger;

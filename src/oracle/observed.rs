@@ -25,7 +25,9 @@ impl<'h> Judge<'h> {
                     if let Some(&last) = object.calls.last() {
                         place.calls = object.evidence(last);
                     }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                    let operations = &self.world.operations;
+                    let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
                         Explanation::Explained(found) => marks.extend(found),
                         Explanation::Impossible(strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());

@@ -44,7 +44,7 @@ impl MemoryOptions {
     /// The node of this id, with the hardened protocol and daemons that start at once.
     pub fn new(node: impl Into<String>) -> Self {
         Self {
-            node: NodeId::new(node),
+            node: NodeId::from(node.into()),
             policy: Policy::default(),
             daemon_start: Duration::ZERO,
             housekeeping: Duration::from_secs(5),

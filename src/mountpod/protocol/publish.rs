@@ -124,7 +124,7 @@ impl Publish {
             self.listed = true;
             let volume = &self.request.key.volume;
             self.added = !pods.iter().any(|pod| {
-                pod.spec.key.volume == *volume && annotations::reference(pod, &self.request.target).is_some()
+                pod.spec.key.volume == *volume && annotations::refers_to(pod, &self.request.target)
             });
         }
         match settle(pods, &self.request, self.added && !self.bound, policy) {
