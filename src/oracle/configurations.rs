@@ -171,8 +171,9 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
             let related: BTreeSet<CallId> =
                 over.iter().flat_map(|&call| related(call, pending, calls)).chain(over.iter().copied()).collect();
             let mut visited: HashSet<World<S>> = HashSet::new();
-            let mut stack = vec![configuration];
-            while let Some(current) = stack.pop() {
+            // The worlds in which less was done are the plainer ones: they are popped, and kept, first.
+            let mut stack = vec![(configuration, true)];
+            while let Some((current, is_kept)) = stack.pop() {
                 if visited.len() + next.set.len() > BUDGET {
                     self.exhausted = true;
                     return;
@@ -181,12 +182,14 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
                     for branch in calls.apply(&current.world.state, call).into_iter().flatten() {
                         let after = current.after(call, branch);
                         if visited.insert(after.world.clone()) {
-                            stack.push(after);
+                            // What open calls do after the last of those that have ended, they may as well do later.
+                            stack.push((after, over.contains(&call)));
                         }
                     }
                 }
-                // The worlds in which less was done are the plainer ones: they are popped, and kept, first.
-                next.push(current.without(&over));
+                if is_kept {
+                    next.push(current.without(&over));
+                }
             }
         }
         self.set = next.set;

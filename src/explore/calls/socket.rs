@@ -166,3 +166,56 @@ const fn path_of(request: &Request) -> Option<&str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{csi::v1, history::Reply};
+
+    const TARGET: &str = "/target";
+
+    fn nowhere() -> OverSocket {
+        let (under_way, restless, half_done) = Default::default();
+        OverSocket { node_fs: None, directory: None, under_way, restless, half_done }
+    }
+
+    fn publish() -> Request {
+        v1::NodePublishVolumeRequest { target_path: TARGET.into(), ..Default::default() }.into()
+    }
+
+    fn unpublish() -> Request {
+        v1::NodeUnpublishVolumeRequest { target_path: TARGET.into(), ..Default::default() }.into()
+    }
+
+    fn unpublished() -> Answer {
+        Answer::Reply(Reply::from(v1::NodeUnpublishVolumeResponse {}))
+    }
+
+    /// A publish that was refused because of an unpublish was followed by a look at the target. The unpublish ended after the
+    /// look and before that was written down: the mount that was seen was held against it.
+    #[test]
+    fn nobody_looks_at_a_path_at_which_another_call_is_under_way() {
+        let mut scene = nowhere();
+        scene.began(&unpublish());
+        scene.began(&publish());
+        scene.ended(&publish(), &Answer::Status { code: 10, message: "busy".into(), details: 0 }).unwrap();
+        assert!(!scene.is_at_rest(TARGET));
+        assert!(scene.is_at_rest("/elsewhere") && !scene.is_at_rest(""));
+        scene.ended(&unpublish(), &unpublished()).unwrap();
+        assert!(scene.is_at_rest(TARGET));
+    }
+
+    #[test]
+    fn what_a_lost_call_leaves_is_looked_at_once_another_has_succeeded_there() {
+        for (lost, is_at_rest) in [(Lost::Connection, true), (Lost::Cancelled, false), (Lost::Deadline, false)] {
+            let mut scene = nowhere();
+            scene.began(&publish());
+            scene.ended(&publish(), &Answer::Lost(lost)).unwrap();
+            assert!(!scene.is_at_rest(TARGET), "{lost:?}");
+            scene.began(&unpublish());
+            scene.ended(&unpublish(), &unpublished()).unwrap();
+            // A call whose caller gave up goes on.
+            assert_eq!(scene.is_at_rest(TARGET), is_at_rest, "{lost:?}");
+        }
+    }
+}
