@@ -14,6 +14,7 @@ use super::{
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
+    persistence::Persistence,
     plugin, replies,
     ruling::{Answer, Mark, Strike, check},
     snapshot::Snapshot,
@@ -51,6 +52,7 @@ pub fn judge(history: &History) -> Judgement {
         lists: Lists::default(),
         contents: Contents::default(),
         course: plugin::Course::default(),
+        persistence: Persistence::default(),
         keys: topology::Keys::default(),
         rpcs: BTreeMap::new(),
         answered,
@@ -109,6 +111,7 @@ pub(super) struct Judge<'h> {
     pub(super) lists: Lists,
     pub(super) contents: Contents,
     course: plugin::Course,
+    persistence: Persistence,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
@@ -201,6 +204,11 @@ impl<'h> Judge<'h> {
         }
         marks.extend(plugin::marks(&self.world, &operation, answer));
         self.course.note(&operation, answer);
+        let quiet = self
+            .volumes
+            .of(&self.names, &operation)
+            .is_none_or(|it| it.open.iter().all(|open| *open == id) && it.settled < operation.started);
+        marks.extend(self.persistence.note(&operation, answer, quiet));
         self.ledger.enter(marks, &place);
         self.refresh(&operation);
         self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
@@ -314,6 +322,7 @@ impl<'h> Judge<'h> {
             Fault::Restarted { .. } => {
                 self.restarted = Some(position);
                 self.course.restarted();
+                self.persistence.restarted();
                 if !self.restartable {
                     self.forget();
                 }

@@ -34,6 +34,7 @@ mod objects;
 mod observed;
 mod operation;
 mod overlap;
+mod persistence;
 mod plugin;
 mod replies;
 mod ruling;
