@@ -18,6 +18,7 @@ use super::{
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
+    persistence::Persistence,
     plugin, replies,
     ruling::{Answer, Mark, Strike, check},
     snapshot::Snapshot,
@@ -121,6 +122,7 @@ pub(super) struct Judge<'h> {
     pub(super) lists: Lists,
     pub(super) contents: Contents,
     course: plugin::Course,
+    persistence: Persistence,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
@@ -156,6 +158,7 @@ impl<'h> Judge<'h> {
             lists: Lists::default(),
             contents: Contents::default(),
             course: plugin::Course::default(),
+            persistence: Persistence::default(),
             keys: topology::Keys::default(),
             rpcs: BTreeMap::new(),
             answered,
@@ -198,6 +201,7 @@ impl<'h> Judge<'h> {
         let ends = |call: &&CallId| self.world.operations.get(**call).is_some_and(|one| one.ended != usize::MAX);
         let horizon = self.in_flight.iter().find(ends).copied().unwrap_or(CallId(u64::MAX));
         let mut live: HashSet<CallId> = self.in_flight.iter().copied().collect();
+        live.extend(self.persistence.calls());
         self.volumes.sweep(&self.world, horizon, &mut live);
         self.snapshots.sweep(&self.world, horizon, &mut live);
         self.groups.sweep(&self.world, horizon, &mut live);
@@ -247,6 +251,11 @@ impl<'h> Judge<'h> {
         }
         marks.extend(plugin::marks(&self.world, operation, answer));
         self.course.note(operation, answer);
+        let quiet = self
+            .volumes
+            .of(&self.names, operation)
+            .is_none_or(|it| it.open.iter().all(|open| *open == id) && it.settled < operation.started);
+        marks.extend(self.persistence.note(operation, answer, quiet));
         self.ledger.enter(marks, &place);
         self.refresh(operation);
         self.ledger.enter(self.volumes.told(&self.names, operation, answer), &place);
@@ -360,6 +369,7 @@ impl<'h> Judge<'h> {
             Fault::Restarted { .. } => {
                 self.restarted = Some(position);
                 self.course.restarted();
+                self.persistence.restarted();
                 if !self.restartable {
                     self.forget();
                 }

@@ -33,7 +33,10 @@ mod objects;
 mod observed;
 mod operation;
 mod overlap;
+mod persistence;
 mod plugin;
+#[cfg(test)]
+mod publications_tests;
 mod replies;
 mod ruling;
 mod snapshot;

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{history::Observation, rule};
 
+/// The key under which Kubernetes hands over tokens of a service account.
+const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+
 impl Judge<'_> {
     /// Judges what was seen on the node, of the process and in its output.
     pub(super) fn observe(&mut self, observation: &Observation) {
@@ -16,6 +19,8 @@ impl Judge<'_> {
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);
         match observation {
+            // The mount table has absolute paths only, and what a plugin takes a relative one to be below is its own affair.
+            Observation::Path { path, .. } if !path.starts_with('/') => {}
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
                 if let Some(key) = self.places.get(&at).cloned()
@@ -25,7 +30,9 @@ impl Judge<'_> {
                     if let Some(&last) = object.calls.last() {
                         place.calls = object.evidence(last);
                     }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                    let operations = &self.world.operations;
+                    let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
                         Explanation::Explained(found) => marks.extend(found),
                         Explanation::Impossible(strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());
@@ -49,8 +56,34 @@ impl Judge<'_> {
                     )
                 });
             }
+            Observation::Stranger { rpc, damage, .. } => {
+                let rule = match rpc.as_str() {
+                    "DeleteVolume" => rule!("CTRL-DELETE-003"),
+                    _ => rule!("NODE-UNPUBLISH-002"),
+                };
+                check(&mut marks, rule, damage.is_empty(), || {
+                    (
+                        "a directory was touched that belongs to no volume".into(),
+                        "everything as before".into(),
+                        damage.clone(),
+                    )
+                });
+            }
+            Observation::Helpers { before, after, rounds, .. } => {
+                check(&mut marks, rule!("NODE-UNPUBLISH-002"), after - before.min(after) < *rounds, || {
+                    (
+                        "processes of the plugin are left of volumes that were unpublished".into(),
+                        format!("about {before} children"),
+                        format!("{after} children after {rounds} rounds"),
+                    )
+                });
+            }
             Observation::Logs { leaked, .. } => {
-                for rule in [rule!("GEN-OPT-004"), rule!("OPS-LOG-006"), rule!("PROTO-SEC-006")] {
+                // What an orchestrator puts into a context is sensitive, but no secret by the interface.
+                let secrets = leaked.iter().any(|key| key != TOKENS);
+                let own = [rule!("GEN-OPT-004"), rule!("OPS-LOG-006")];
+                let own = own.into_iter().filter(|_| secrets || leaked.is_empty());
+                for rule in own.chain([rule!("PROTO-SEC-006")]) {
                     check(&mut marks, rule, leaked.is_empty(), || {
                         (
                             "the plugin wrote secrets to its log".into(),

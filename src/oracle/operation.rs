@@ -85,6 +85,18 @@ impl Operation<'_> {
             && self.outcome == other.outcome
     }
 
+    /// Whether it mounts or unmounts something at the path of the node.
+    pub(crate) fn works_at(&self, node: &str, path: &str) -> bool {
+        let own = match self.request() {
+            Request::NodePublishVolume(request) => &request.target_path,
+            Request::NodeUnpublishVolume(request) => &request.target_path,
+            Request::NodeStageVolume(request) => &request.staging_target_path,
+            Request::NodeUnstageVolume(request) => &request.staging_target_path,
+            _ => return false,
+        };
+        self.call.node == node && own == path
+    }
+
     /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
     fn reach(&self) -> Reach<'_> {
         if matches!(self.outcome.as_deref(), Some(Outcome::Status(_))) {
