@@ -4,6 +4,7 @@ pub mod driver;
 mod exit;
 mod explore;
 mod faults;
+mod in_process;
 mod judge;
 mod modelcheck;
 mod mutant;

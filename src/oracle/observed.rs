@@ -12,13 +12,15 @@ use crate::{history::Observation, rule};
 /// The key under which Kubernetes hands over tokens of a service account.
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
-impl<'h> Judge<'h> {
+impl Judge<'_> {
     /// Judges what was seen on the node, of the process and in its output.
-    pub(super) fn observe(&mut self, observation: &'h Observation) {
+    pub(super) fn observe(&mut self, observation: &Observation) {
         let scenario = String::new();
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);
         match observation {
+            // The mount table has absolute paths only, and what a plugin takes a relative one to be below is its own affair.
+            Observation::Path { path, .. } if !path.starts_with('/') => {}
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
                 if let Some(key) = self.places.get(&at).cloned()
@@ -28,7 +30,9 @@ impl<'h> Judge<'h> {
                     if let Some(&last) = object.calls.last() {
                         place.calls = object.evidence(last);
                     }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                    let operations = &self.world.operations;
+                    let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
                         Explanation::Explained(found) => marks.extend(found),
                         Explanation::Impossible(strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());
