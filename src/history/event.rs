@@ -1,6 +1,6 @@
 //! What can happen in a run: calls, their outcomes, observations of the node, faults.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use super::{Reply, Request};
 
@@ -10,7 +10,8 @@ use super::{Reply, Request};
 pub struct CallId(pub u64);
 
 /// Something that happened, and when.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Event {
     /// Microseconds since the history began.
     pub at: u64,
@@ -20,7 +21,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A client sent a request.
@@ -43,47 +44,6 @@ pub enum EventKind {
         /// What became of it.
         phase: Phase,
     },
-}
-
-/// An event as it stands on a line. Flattening would read each value twice, by way of a tree.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    at: u64,
-    call: Option<Call>,
-    r#return: Option<Return>,
-    observed: Option<Observation>,
-    fault: Option<Fault>,
-    scenario: Option<Scenario>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Return {
-    call: CallId,
-    outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scenario {
-    name: String,
-    phase: Phase,
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Line { at, call, r#return, observed, fault, scenario } = Line::deserialize(deserializer)?;
-        let returned = r#return.map(|Return { call, outcome }| EventKind::Return { call, outcome });
-        let scenario = scenario.map(|Scenario { name, phase }| EventKind::Scenario { name, phase });
-        let (observed, fault) = (observed.map(EventKind::Observed), fault.map(EventKind::Fault));
-        let kinds = [call.map(EventKind::Call), returned, observed, fault, scenario];
-        let mut kinds = kinds.into_iter().flatten();
-        match (kinds.next(), kinds.next()) {
-            (Some(kind), None) => Ok(Self { at, kind }),
-            _ => Err(D::Error::custom("an event is one of call, return, observed, fault and scenario")),
-        }
-    }
 }
 
 /// A request on its way.

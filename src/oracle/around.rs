@@ -23,7 +23,7 @@ impl Judge<'_> {
         let group = self.groups.of(&self.names, operation).map(|object| object.open.clone());
         let own = (volume.is_none() && snapshot.is_none() && group.is_none()).then(|| vec![operation.call.id]);
         for call in volume.into_iter().chain(snapshot).chain(group).chain(own).flatten() {
-            let Some(operation) = self.world.operations.get(call).cloned() else { continue };
+            let Some(operation) = self.world.operations.get(call).copied() else { continue };
             let now = self.surroundings(&operation);
             if let Some(known) = self.world.surroundings.get_mut(&call) {
                 *known = known.and(&now);
@@ -175,7 +175,7 @@ fn all(sources: impl Iterator<Item = Source>) -> Source {
 /// Volumes that certainly are, and certainly are not, there.
 pub(super) fn certain_volumes(volumes: &Objects<Volume>, names: &Names) -> Certain {
     let mut certain = Certain::default();
-    for object in volumes.all() {
+    for object in volumes.values() {
         let Some(first) = object.worlds.states().next() else { continue };
         match &first.id {
             Some(id) if object.certainly(|state| state.existence_of(id) == Existence::Present) => {
@@ -198,7 +198,7 @@ pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, names: &Names, op
         _ => ("", ""),
     };
     let mut certain = Certain::default();
-    for object in snapshots.all() {
+    for object in snapshots.values() {
         let Some(first) = object.worlds.states().next() else { continue };
         if let Some(id) = &first.id
             && (wanted.is_empty() || id == wanted)

@@ -17,9 +17,9 @@ use crate::{
     rule,
 };
 
-impl Judge<'_> {
+impl<'h> Judge<'h> {
     /// Judges an answer to ListVolumes, ListSnapshots or GetCapacity.
-    pub(super) fn whole_lists(&mut self, operation: &Operation<'_>, answer: Answer<'_>, place: &Place) {
+    pub(super) fn whole_lists(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
             (Request::ListVolumes(_), _) => {

@@ -21,13 +21,14 @@ mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
+#[cfg(test)]
+mod publications_tests;
 mod judgement;
 mod knowledge;
 mod ledger;
 mod listed;
 mod lists;
 mod metadata;
-mod moment;
 mod names;
 mod objects;
 mod observed;
@@ -35,18 +36,15 @@ mod operation;
 mod overlap;
 mod persistence;
 mod plugin;
-#[cfg(test)]
-mod publications_tests;
 mod replies;
 mod ruling;
 mod snapshot;
 mod statuses;
-mod survey;
 mod topology;
 mod volume;
 mod world;
 
-pub use duties::Breach;
-pub use judge::{CALLS_AT_HAND, duties, judge, judge_as_read};
+pub use duties::{Breach, duties};
+pub use judge::judge;
 pub use judgement::{DriverInfo, Finding, Judgement, RuleStatus, RuleVerdict, Severity, Verdict};
 pub use ruling::code_name;

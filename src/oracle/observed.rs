@@ -12,9 +12,9 @@ use crate::{history::Observation, rule};
 /// The key under which Kubernetes hands over tokens of a service account.
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
-impl Judge<'_> {
+impl<'h> Judge<'h> {
     /// Judges what was seen on the node, of the process and in its output.
-    pub(super) fn observe(&mut self, observation: &Observation) {
+    pub(super) fn observe(&mut self, observation: &'h Observation) {
         let scenario = String::new();
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);

@@ -117,14 +117,6 @@ impl Subject for Snapshot {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn is_absent(&self) -> bool {
-        self.existence == Existence::Absent
-    }
-
-    fn names(&self) -> Vec<CallId> {
-        self.created.into_iter().collect()
-    }
-
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
         apply(world, state, operation)
     }

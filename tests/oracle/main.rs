@@ -10,4 +10,3 @@
 mod laws;
 mod power;
 mod recorded;
-mod streamed;

@@ -20,8 +20,7 @@ use csi_certify::{
         memory::{MemoryMountPods, MemoryOptions, SharedWorld},
     },
     orchestrator::{
-        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables,
-        VolumeMode,
+        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables, VolumeMode,
     },
     sut::{Driver, InProcess, Lane, Profile, Target},
 };
