@@ -159,8 +159,7 @@ pub(super) fn check_at_rest(
         if !matches!(promise, Promise::Published { .. }) {
             continue;
         }
-        let holders: Vec<&Pod> =
-            records.pods.values().filter(|pod| annotations::refers_to(pod, target)).collect();
+        let holders: Vec<&Pod> = records.pods.values().filter(|pod| annotations::refers_to(pod, target)).collect();
         let text = match holders.as_slice() {
             [holder] if holder.is_live() && is_well(node, holder, target) => continue,
             [holder] if holder.is_live() => "the daemon of the pod that refers to it does not serve it",

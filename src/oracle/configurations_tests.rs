@@ -130,7 +130,8 @@ fn by_configurations(case: &Case) -> Option<usize> {
         match *step {
             Step::Start(op) => worlds.start(CallId(op as u64)),
             Step::Kill => {
-                let started = |op: &usize| case.steps[..position].iter().any(|it| matches!(it, Step::Start(it) if it == op));
+                let started =
+                    |op: &usize| case.steps[..position].iter().any(|it| matches!(it, Step::Start(it) if it == op));
                 let lost = (0..case.ops.len()).filter(|&op| case.ops[op].1 == Fate::Lost).filter(started);
                 worlds.end(&lost.map(|op| CallId(op as u64)).collect::<Vec<_>>(), case);
             }
@@ -151,10 +152,10 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
     let (mut starts, mut ends): (BTreeMap<usize, usize>, BTreeMap<usize, usize>) = Default::default();
     for (at, step) in case.steps.iter().enumerate().take(position + 1) {
         match *step {
-            Step::Start(op) => drop(starts.insert(op, at)),
-            Step::End(op) => drop(ends.insert(op, at)),
-            Step::Kill => {}
-        }
+            Step::Start(op) => starts.insert(op, at),
+            Step::End(op) => ends.insert(op, at),
+            Step::Kill => None,
+        };
     }
     let must: Vec<usize> = ends.keys().copied().filter(|&op| case.ops[op].1 == Fate::Answered).collect();
     let may: Vec<usize> = starts.keys().copied().filter(|op| !must.contains(op)).collect();
@@ -166,7 +167,14 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
     let kill = case.steps.iter().position(|step| matches!(step, Step::Kill)).unwrap_or(usize::MAX);
     let too_late = |a: usize, b: usize| case.ops[a].1 == Fate::Lost && starts[&a] < kill && kill < starts[&b];
     type Order<'a> = &'a dyn Fn(usize, usize) -> bool;
-    fn search(case: &Case, state: State, must: &[usize], may: &[usize], before: Order<'_>, too_late: Order<'_>) -> bool {
+    fn search(
+        case: &Case,
+        state: State,
+        must: &[usize],
+        may: &[usize],
+        before: Order<'_>,
+        too_late: Order<'_>,
+    ) -> bool {
         if must.is_empty() {
             return true;
         }

@@ -36,6 +36,8 @@ mod operation;
 mod overlap;
 mod persistence;
 mod plugin;
+#[cfg(test)]
+mod publications_tests;
 mod replies;
 mod ruling;
 mod snapshot;

@@ -25,8 +25,7 @@ impl OneVolume {
         let capability = |kind: &Type| v1::ControllerServiceCapability {
             r#type: Some(Kind::Rpc(Offered { r#type: (*kind).into() })),
         };
-        let capabilities =
-            [Type::CreateDeleteVolume].iter().chain(capabilities).map(capability).collect::<Vec<_>>();
+        let capabilities = [Type::CreateDeleteVolume].iter().chain(capabilities).map(capability).collect::<Vec<_>>();
         let call = history.start(v1::ControllerGetCapabilitiesRequest {});
         history.0.reply(call, v1::ControllerGetCapabilitiesResponse { capabilities }.into());
         let request = v1::CreateVolumeRequest {
@@ -188,10 +187,8 @@ fn a_target_of_a_read_only_attachment_is_compatible_with_either_readonly_flag() 
             let reply = v1::ControllerPublishVolumeResponse { publish_context: publish_context.clone() };
             history.0.reply(call, reply.into());
             for readonly in [first, !first] {
-                let request = v1::NodePublishVolumeRequest {
-                    publish_context: publish_context.clone(),
-                    ..publication(readonly)
-                };
+                let request =
+                    v1::NodePublishVolumeRequest { publish_context: publish_context.clone(), ..publication(readonly) };
                 let call = history.start(request);
                 history.published(call);
             }

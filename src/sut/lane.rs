@@ -49,7 +49,9 @@ impl Lease {
 
     fn check(&self) -> io::Result<()> {
         match self.0.load(Ordering::SeqCst) {
-            true => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the process behind this connection has ended")),
+            true => {
+                Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the process behind this connection has ended"))
+            }
             false => Ok(()),
         }
     }
