@@ -124,11 +124,10 @@ fn answers() -> Vec<Seeded> {
             })
         }),
         one("delete-refuses-copies", "keeps snapshots from which volumes were made: FAILED_PRECONDITION", || {
-            Conduct::refuse(
-                Code::FailedPrecondition,
-                |request, past| matches!(request, Request::DeleteSnapshot(r)
-                    if is_copied(&r.snapshot_id, past) && past.snapshot(&r.snapshot_id).is_some()),
-            )
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteSnapshot(r)
+                    if is_copied(&r.snapshot_id, past) && past.snapshot(&r.snapshot_id).is_some())
+            })
         }),
         one("long-messages", "explains itself at length", || {
             Conduct::after(|_, answer, _| {
