@@ -34,7 +34,10 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
             refusal_marks(state, operation, answer, flawless, &mut marks);
             Ok(vec![Branch { state: state.clone(), marks }])
         }
-        Ruling::Open(marks) => {
+        Ruling::Open(mut marks) => {
+            if let Request::ControllerPublishVolume(request) = operation.request() {
+                attach::exhausted_marks(world, operation, request, answer, &mut marks);
+            }
             let after = effect(state, operation);
             let mut branches = vec![Branch { state: state.clone(), marks: marks.clone() }];
             if after != *state {
