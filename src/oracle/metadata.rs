@@ -113,7 +113,7 @@ impl Metadata {
     pub(super) fn marks(&mut self, world: &World<'_>, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
         let Some(asked) = Asked::of(operation.request()) else { return Vec::new() };
         let capacity = self.known.get(&asked.subject).map(|(capacity, _)| *capacity);
-        let mut marks = match asked.expect(world, operation, capacity).rule_on(answer) {
+        let mut marks = match asked.expect(world, operation, capacity).forgive(world.is_excessive(operation)).rule_on(answer) {
             Ruling::Succeeded(marks) | Ruling::Refused(marks) | Ruling::Open(marks) => marks,
             Ruling::Struck(strike) => return vec![Mark::Broken(strike)],
         };

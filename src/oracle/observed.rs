@@ -4,10 +4,10 @@ use super::{
     configurations::Verdict as Explanation,
     judge::Judge,
     ledger::Place,
-    ruling::{Mark, check},
+    process,
     volume::{self, Volume},
 };
-use crate::{history::Observation, rule};
+use crate::history::Observation;
 
 impl<'h> Judge<'h> {
     /// Judges what was seen on the node, of the process and in its output.
@@ -38,29 +38,8 @@ impl<'h> Judge<'h> {
                     }
                 }
             }
-            // One that ended by itself is judged where the crash is noted.
-            Observation::Process { alive, .. } => marks.extend(alive.then(|| Mark::Held(rule!("OPS-RUN-001")))),
-            Observation::SocketDirectory { others, .. } => {
-                check(&mut marks, rule!("OPS-FS-002"), others.is_empty(), || {
-                    (
-                        "the plugin made other files in the directory of its socket".into(),
-                        "the socket alone".into(),
-                        format!("{others:?}"),
-                    )
-                });
-            }
-            Observation::Logs { leaked, .. } => {
-                for rule in [rule!("GEN-OPT-004"), rule!("OPS-LOG-006"), rule!("PROTO-SEC-006")] {
-                    check(&mut marks, rule, leaked.is_empty(), || {
-                        (
-                            "the plugin wrote secrets to its log".into(),
-                            "no secret in any log".into(),
-                            format!("the values of {}", leaked.join(", ")),
-                        )
-                    });
-                }
-            }
             Observation::Write { node, path, .. }
+            | Observation::Blocks { node, path, .. }
             | Observation::Read { node, path, .. }
             | Observation::Size { node, path, .. }
             | Observation::Group { node, path, .. } => {
@@ -71,6 +50,7 @@ impl<'h> Judge<'h> {
                     place.calls = object.evidence(last);
                 }
             }
+            _ => marks.extend(process::marks(observation)),
         }
         place.scenario = self.scenario_of(place.calls.last());
         self.ledger.enter(marks, &place);

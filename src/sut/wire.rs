@@ -28,8 +28,12 @@ pub(crate) type Transport = BoxCloneService<http::Request<Body>, http::Response<
 
 /// Sends a request and reads the answer to its end, however long that takes: deadlines are the caller's.
 pub(super) async fn exchange(transport: Transport, request: &Request, deadline: Duration) -> Answer {
-    let rpc = request.rpc();
-    let response = match transport.oneshot(http_request(request, deadline)).await {
+    exchange_bytes(transport, request.rpc(), &request.encode(), deadline).await
+}
+
+/// As [`exchange`], with a message that is encoded already.
+pub(super) async fn exchange_bytes(transport: Transport, rpc: Rpc, message: &[u8], deadline: Duration) -> Answer {
+    let response = match transport.oneshot(http_request(rpc, message, deadline)).await {
         Ok(response) => response,
         Err(error) if is_timeout(&*error) => return Answer::Lost(Lost::Deadline),
         Err(_) => return Answer::Lost(Lost::Connection),
@@ -52,15 +56,14 @@ pub(super) async fn exchange(transport: Transport, request: &Request, deadline: 
     }
 }
 
-fn http_request(request: &Request, deadline: Duration) -> http::Request<Body> {
-    let message = request.encode();
+fn http_request(rpc: Rpc, message: &[u8], deadline: Duration) -> http::Request<Body> {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(message.len() as u32);
-    frame.put_slice(&message);
+    frame.put_slice(message);
     let mut http_request = http::Request::new(Body::new(Full::new(frame.freeze())));
     *http_request.method_mut() = http::Method::POST;
-    *http_request.uri_mut() = http::Uri::from_static(request.rpc().path());
+    *http_request.uri_mut() = http::Uri::from_static(rpc.path());
     *http_request.version_mut() = http::Version::HTTP_2;
     let headers = http_request.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));

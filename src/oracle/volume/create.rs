@@ -17,7 +17,7 @@ use crate::{
         capability::{Access, Capability},
         configurations::Branch,
         operation::Operation,
-        ruling::{Expectation, Mark, Problem, advise, check},
+        ruling::{Answer, Expectation, Mark, Problem, advise, check},
         world::World,
     },
     rule,
@@ -56,6 +56,7 @@ fn request_problems(
     request: &v1::CreateVolumeRequest,
 ) {
     fields::unusual_name(expectation, rule!("CTRL-CREATE-023"), &request.name);
+    fields::secrets(expectation, &request.secrets);
     expectation.problem_if(request.parameters.keys().any(|key| operation.invented(key)), || {
         Problem::new(rule!("CTRL-CREATE-038"), "parameters has a key that no plugin knows", &[InvalidArgument])
             .ok_allowed()
@@ -120,6 +121,14 @@ fn topology_problems(world: &World<'_>, expectation: &mut Expectation, requireme
             .or(&[ResourceExhausted])
             .ok_allowed()
     });
+    let in_another_case = requisite.iter().chain(preferred).any(|topology| {
+        world.knowledge.topologies.iter().any(|known| is_in_another_case(&topology.segments, known))
+    });
+    expectation.problem_if(in_another_case, || {
+        Problem::new(rule!("CTRL-CREATE-137"), "a topology key in another case was not understood", &[])
+            .warn_on(&[ResourceExhausted, InvalidArgument, NotFound, OutOfRange, FailedPrecondition])
+            .ok_allowed()
+    });
     let nowhere = !requisite.is_empty()
         && !world.knowledge.topologies.is_empty()
         && !requisite
@@ -161,6 +170,17 @@ fn source_problems(
         let problem = Problem::new(rule!("CTRL-CREATE-151"), format!("the source {id:?} does not exist"), &[NotFound]);
         if operation.invented(id) { problem.or(&[InvalidArgument]) } else { problem }
     });
+    expectation.problem_if(
+        around.source.access.is_some_and(|access| {
+            !request.volume_capabilities.is_empty()
+                && request.volume_capabilities.iter().all(|one| Capability::from(one).access != access)
+        }),
+        || {
+            Problem::new(rule!("CTRL-CREATE-146"), "the source is of the other access type", &[InvalidArgument])
+                .warn_on(&[FailedPrecondition, OutOfRange])
+                .ok_allowed()
+        },
+    );
     if supported && around.source.existence == Existence::Present {
         let size = around.source.size;
         let (required, limit) =
@@ -297,6 +317,31 @@ fn topology_of_existing(expectation: &mut Expectation, state: &Volume, request: 
     });
 }
 
+/// What a refusal says beside its code: that the source is at fault, where it is (specification line 1262).
+pub(super) fn refusal_marks(
+    world: &World<'_>,
+    operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+    answer: Answer<'_>,
+    marks: &mut Vec<Mark>,
+) {
+    let mut at_fault = Expectation::default();
+    source_problems(world, &mut at_fault, operation, request);
+    let Answer::Status(status) = answer else { return };
+    let by_the_source = at_fault.problems.iter().any(|problem| {
+        marks.iter().any(|mark| matches!(mark, Mark::Held(rule) if *rule == problem.rule))
+    });
+    if by_the_source {
+        advise(marks, rule!("CTRL-CREATE-149"), !status.message.trim().is_empty(), || {
+            (
+                "the refusal does not say that the source is at fault".into(),
+                "a message that says so".into(),
+                answer.describe(),
+            )
+        });
+    }
+}
+
 /// The state after a create that took effect.
 pub(super) fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
     if state.existence == Existence::Present {
@@ -338,6 +383,11 @@ pub(super) fn succeed(
         && world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS")
     {
         topology(&mut marks, requirements, &volume.accessible_topology);
+        let asked = requirements.requisite.iter().chain(&requirements.preferred);
+        let places = &world.knowledge.topologies;
+        if asked.clone().any(|one| places.iter().any(|known| is_in_another_case(&one.segments, known))) {
+            marks.push(Mark::Held(rule!("CTRL-CREATE-137")));
+        }
     }
     let around = world.around(operation);
     if let Some(SourceType::Snapshot(_)) =
@@ -486,6 +536,12 @@ fn topology(marks: &mut Vec<Mark>, requirements: &v1::TopologyRequirement, topol
             });
         }
     }
+}
+
+/// Whether the place is named by the known one's keys, but for their case.
+fn is_in_another_case(wanted: &BTreeMap<String, String>, known: &BTreeMap<String, String>) -> bool {
+    is_compatible(wanted, known)
+        && wanted.keys().any(|key| !known.contains_key(key) && known.keys().any(|it| it.eq_ignore_ascii_case(key)))
 }
 
 /// Whether two topologies agree in each key that both have; keys compare without regard to case (line 1243).

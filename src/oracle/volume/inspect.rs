@@ -62,7 +62,7 @@ pub(super) fn expect_validate(
         if expectation.problems.is_empty() && request.parameters.is_empty() && request.mutable_parameters.is_empty() {
             expectation.must_succeed.push(rule!("CTRL-VALIDATE-003"));
             if request.volume_context.is_empty() {
-                expectation.must_succeed.push(rule!("CTRL-CREATE-096"));
+                expectation.must_succeed.extend([rule!("CTRL-CREATE-096"), rule!("CTRL-CREATE-095")]);
             }
         }
         // Whether these fit is the plugin's to say, and INVALID_ARGUMENT one of the ways to say it.
@@ -181,13 +181,15 @@ pub(crate) fn description_marks(
         let detached: Vec<&String> = state.detached.iter().filter(|node| published.contains(node)).collect();
         if !state.detached.is_empty() {
             // The list may name further nodes (contested point 8), so this only warns.
-            advise(marks, rule!("CTRL-UNPUBLISH-013"), detached.is_empty(), || {
-                (
-                    "published_node_ids holds a node that the volume was detached from".into(),
-                    format!("without {detached:?}"),
-                    format!("{published:?}"),
-                )
-            });
+            for rule in [rule!("CTRL-UNPUBLISH-013"), rule!("CTRL-UNPUBLISH-017")] {
+                advise(marks, rule, detached.is_empty(), || {
+                    (
+                        "published_node_ids holds a node that the volume was detached from".into(),
+                        format!("without {detached:?}"),
+                        format!("{published:?}"),
+                    )
+                });
+            }
         }
         let missing: Vec<&String> = state.attachments.keys().filter(|node| !published.contains(node)).collect();
         if !state.attachments.is_empty() {
