@@ -39,10 +39,12 @@ pub(super) fn variants() -> Vec<Seeded> {
         }),
         one("node-expands-what-is-unused", "grows no file system while the volume is in use on the node", || {
             Conduct::refuse(Code::FailedPrecondition, |request, past| match request {
-                Request::NodeExpandVolume(asked) => past.count(|it| match it {
-                    Request::ControllerExpandVolume(grown) => grown.volume_id == asked.volume_id,
-                    _ => false,
-                }) > 0,
+                Request::NodeExpandVolume(asked) => {
+                    past.count(|it| match it {
+                        Request::ControllerExpandVolume(grown) => grown.volume_id == asked.volume_id,
+                        _ => false,
+                    }) > 0
+                }
                 _ => false,
             })
         }),

@@ -10,7 +10,9 @@ mod message;
 mod record;
 mod redact;
 
-pub use event::{Call, CallId, Event, EventKind, Fault, Launch, Lost, Mount, Observation, Outcome, PathKind, Phase, Status};
+pub use event::{
+    Call, CallId, Event, EventKind, Fault, Launch, Lost, Mount, Observation, Outcome, PathKind, Phase, Status,
+};
 pub use file::{FORMAT, Header, History, HistoryError, Recording, Writer};
 pub use message::{Reply, Request, descriptors, to_json};
 pub use record::Recorder;

@@ -25,7 +25,8 @@ fn of_value(field: &FieldDescriptor, value: &Value) -> bool {
     match (field.kind(), value) {
         (_, Value::Map(entries)) => {
             let length = |value: &Value| value.as_str().map_or(0, str::len);
-            entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum::<usize>() > LARGEST_MAP
+            entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum::<usize>()
+                > LARGEST_MAP
         }
         (_, Value::List(values)) => values.iter().any(|value| of_value(field, value)),
         (_, Value::Message(inner)) => of_message(inner),

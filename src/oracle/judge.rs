@@ -387,7 +387,14 @@ impl<'h> Judge<'h> {
     }
 
     fn close(mut self, history: &History) -> Judgement {
-        let marks: Vec<Mark> = self.course.marks(&self.world).into_iter().chain(self.keys.marks()).chain(self.shared_secrets.marks()).chain(self.ripening.close()).collect();
+        let marks: Vec<Mark> = self
+            .course
+            .marks(&self.world)
+            .into_iter()
+            .chain(self.keys.marks())
+            .chain(self.shared_secrets.marks())
+            .chain(self.ripening.close())
+            .collect();
         self.ledger.enter(marks, &Place::default());
         for (mark, place) in std::mem::take(&mut self.lists).close() {
             self.ledger.enter(vec![mark], &place);

@@ -80,7 +80,10 @@ impl<'h> Judge<'h> {
     fn was_kept_for_its_snapshots(&self, operation: &Operation<'h>) -> bool {
         let Some(object) = self.volumes.of(&self.names, operation) else { return false };
         let delete = |call: &CallId| {
-            self.world.operations.get(*call).filter(|it| it.rpc() == Rpc::DeleteVolume && it.call.id != operation.call.id)
+            self.world
+                .operations
+                .get(*call)
+                .filter(|it| it.rpc() == Rpc::DeleteVolume && it.call.id != operation.call.id)
         };
         let Some(last) = object.calls.iter().rev().find_map(delete) else { return false };
         let refused = match last.answer() {
@@ -108,8 +111,11 @@ impl<'h> Judge<'h> {
         let key = self.names.snapshot(id, operation.started);
         let Some(object) = self.snapshots.get(&key) else { return false };
         let others = object.open.iter().any(|&call| call != operation.call.id);
-        !others && !object.worlds.is_exhausted() && object.worlds.states().all(|state| {
-            !state.lenient && state.existence_of(id) == Existence::Present && holds(state)
-        })
+        !others
+            && !object.worlds.is_exhausted()
+            && object
+                .worlds
+                .states()
+                .all(|state| !state.lenient && state.existence_of(id) == Existence::Present && holds(state))
     }
 }

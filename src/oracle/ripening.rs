@@ -61,7 +61,11 @@ impl Ripening {
                 (
                     "a snapshot never became ready to use".into(),
                     "ready_to_use true once nothing is left to do".into(),
-                    format!("ready_to_use false at {} looks over {} s", unripe.looks, (unripe.until - unripe.since) / 1_000_000),
+                    format!(
+                        "ready_to_use false at {} looks over {} s",
+                        unripe.looks,
+                        (unripe.until - unripe.since) / 1_000_000
+                    ),
                 )
             });
         }

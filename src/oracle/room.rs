@@ -23,7 +23,8 @@ impl<'h> Judge<'h> {
             (Request::ControllerPublishVolume(request), answer) => {
                 let node = &request.node_id;
                 let limit = self.world.knowledge.max_volumes.get(node).copied().unwrap_or(0);
-                let exhausted = matches!(answer, Answer::Status(status) if status.code == Code::ResourceExhausted as i32);
+                let exhausted =
+                    matches!(answer, Answer::Status(status) if status.code == Code::ResourceExhausted as i32);
                 let attached = i64::try_from(self.world.around(operation).attached).unwrap_or(i64::MAX);
                 let judged = exhausted || matches!(answer, Answer::Ok(_));
                 if judged && limit > 0 && attached < limit && self.rooms.0.get(node) == Some(&true) {

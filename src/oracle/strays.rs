@@ -110,7 +110,10 @@ impl<'h> Judge<'h> {
             };
             // What there was before the history is nobody's leftover.
             let is_own = |source: &&String| matches!(self.names.volume(source, operation.started), Key::Name(_));
-            sources.into_iter().filter(is_own).for_each(|source| self.strays.refused(operation, reply, source, &mut marks));
+            sources
+                .into_iter()
+                .filter(is_own)
+                .for_each(|source| self.strays.refused(operation, reply, source, &mut marks));
         }
         marks
     }
@@ -170,9 +173,11 @@ impl<'h> Judge<'h> {
         if !whole {
             return;
         }
-        let alive = self.groups.values().filter(|object| object.is_quiet_since(operation)).filter(|object| {
-            object.certainly(|state| state.existence == Existence::Present && !state.lenient)
-        });
+        let alive = self
+            .groups
+            .values()
+            .filter(|object| object.is_quiet_since(operation))
+            .filter(|object| object.certainly(|state| state.existence == Existence::Present && !state.lenient));
         let members = alive.filter_map(|object| object.worlds.states().next()?.members.as_ref()).flatten();
         let wanted = |id: &&String| request.snapshot_id.is_empty() || **id == request.snapshot_id;
         let members: Vec<&String> = members.filter(wanted).collect();

@@ -78,7 +78,8 @@ fn of_message(message: &DynamicMessage, text: &dyn Fn(usize) -> String) -> Vec<C
             let mut cleared = message.clone();
             cleared.clear_field(field);
             // To clear the branch that is set is to leave out the whole oneof.
-            let name = field.containing_oneof().map_or_else(|| field.name().to_owned(), |oneof| oneof.name().to_owned());
+            let name =
+                field.containing_oneof().map_or_else(|| field.name().to_owned(), |oneof| oneof.name().to_owned());
             found.push(Changed { field: name, change: Change::LeftOut, text: None, message: cleared });
         }
         for (change, value) in of_field(message, field, text) {
@@ -104,7 +105,8 @@ fn of_field(message: &DynamicMessage, field: &FieldDescriptor, text: &dyn Fn(usi
             .map(|bytes| {
                 let mut entries = entries.clone();
                 let length = |value: &Value| value.as_str().map_or(0, str::len);
-                let taken: usize = entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum();
+                let taken: usize =
+                    entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum();
                 let value = "x".repeat(bytes.saturating_sub(taken + MADE_UP_KEY.len()));
                 entries.insert(MapKey::String(MADE_UP_KEY.to_owned()), Value::String(value));
                 (Change::Bytes(bytes), Value::Map(entries))

@@ -106,8 +106,7 @@ fn every_rule_within_reach_is_exercised() {
 
 #[test]
 fn what_is_beyond_reach_is_little_and_has_a_reason() {
-    let beyond: Vec<RuleId> =
-        RuleId::all().filter(|id| !id.rule().beyond_reach.is_empty()).collect();
+    let beyond: Vec<RuleId> = RuleId::all().filter(|id| !id.rule().beyond_reach.is_empty()).collect();
     assert!(beyond.len() <= MOST_BEYOND_REACH, "{} rules are beyond reach: {beyond:?}", beyond.len());
     for id in beyond {
         assert!(id.rule().is_observable(), "{id} cannot be observed anyway");

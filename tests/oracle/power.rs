@@ -56,9 +56,8 @@ fn scenarios(history: &History) -> Vec<(String, Vec<Event>)> {
         .iter()
         .filter(|name| *name != "discovery")
         .map(|name| {
-            let wanted = |scenario: &str| {
-                prelude(scenario) || scenario == *name || (name == GREETING && later(scenario))
-            };
+            let wanted =
+                |scenario: &str| prelude(scenario) || scenario == *name || (name == GREETING && later(scenario));
             let events = history.events.iter().zip(&of).filter(|(_, scenario)| wanted(scenario));
             (name.clone(), events.map(|(event, _)| event.clone()).collect())
         })

@@ -80,9 +80,7 @@ pub(crate) fn of_the_program(filter: &str) -> History {
 
 fn parts(directory: &Path, mounted: bool) -> Parts {
     let mount_pods: Arc<dyn MountPods> = match mounted {
-        true => {
-            Arc::new(ProcessMountPods::start(ProcessOptions::new(directory.join("pods"), "node-a")).unwrap())
-        }
+        true => Arc::new(ProcessMountPods::start(ProcessOptions::new(directory.join("pods"), "node-a")).unwrap()),
         false => Arc::new(MemoryMountPods::new(MemoryOptions::new("node-a"))),
     };
     Parts {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     csi::v1,
     oracle::{
-        capability::Capability,
+        capability::{Access, Capability},
         configurations::Branch,
         operation::Operation,
         ruling::{Expectation, Mark, Problem, advise, check},
@@ -41,7 +41,7 @@ pub(super) fn expect_validate(
         .volume_capabilities
         .iter()
         .map(Capability::from)
-        .any(|capability| capability.mode <= 0 || capability.access == crate::oracle::capability::Access::Unset);
+        .any(|capability| capability.mode <= 0 || capability.access == Access::Unset);
     expectation.problem_if(odd, || {
         Problem::new(rule!("CTRL-VALIDATE-002"), "a capability lacks its access type or mode", &[InvalidArgument])
             .ok_allowed()
@@ -82,9 +82,7 @@ pub(super) fn validate_marks(
 ) {
     let asked: Vec<Capability> = request.volume_capabilities.iter().map(Capability::from).collect();
     let invalid = |capability: &Capability| {
-        capability.mode <= 0
-            || capability.access == crate::oracle::capability::Access::Unset
-            || world.knowledge.unsupported.contains(capability)
+        capability.mode <= 0 || capability.access == Access::Unset || world.knowledge.unsupported.contains(capability)
     };
     let Some(confirmed) = &reply.confirmed else {
         if asked.iter().any(invalid) {
@@ -261,6 +259,10 @@ pub(super) fn expect_expand(
         Some(range) => expand_range(world, &mut expectation, state, range),
     }
     if let Some(capability) = request.volume_capability.as_ref().map(Capability::from) {
+        expectation.problem_if(capability.mode <= 0 || capability.access == Access::Unset, || {
+            Problem::new(rule!("GEN-ERR-009"), "the capability lacks its access type or mode", &[InvalidArgument])
+                .ok_allowed()
+        });
         expectation.problem_if(
             world.knowledge.unsupported.contains(&capability) || is_of_other_type(world, state, &capability),
             || {

@@ -51,7 +51,11 @@ async fn vary(bench: &Bench, make: impl Fn() -> Request, tidy: impl Fn(&Request)
         }
         // A list of many of the same is one of them for some, and far too large for others.
         let far = matches!(variation.change, Change::Elements(100) | Change::Bytes(65_536..));
-        let answer = if far { bench.exchange(variation.request.clone()).await } else { bench.settle(variation.request.clone()).await };
+        let answer = if far {
+            bench.exchange(variation.request.clone()).await
+        } else {
+            bench.settle(variation.request.clone()).await
+        };
         if let (Answer::Reply(_), Some(tidy)) = (answer, tidy(&variation.request)) {
             bench.provoke(tidy).await;
         }
@@ -64,7 +68,8 @@ fn nothing(_: &Request) -> Option<Request> {
 
 async fn of_create_volume(bench: &Bench) -> Result<(), Stopped> {
     for capability in bench.one_of_each_type() {
-        let make = || v1::CreateVolumeRequest { volume_capabilities: vec![capability.clone()], ..bench.create_volume() };
+        let make =
+            || v1::CreateVolumeRequest { volume_capabilities: vec![capability.clone()], ..bench.create_volume() };
         vary(bench, || make().into(), nothing).await;
     }
     Ok(())

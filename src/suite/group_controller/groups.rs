@@ -50,7 +50,11 @@ pub(in crate::suite) fn members(group: &VolumeGroupSnapshot) -> Vec<String> {
     group.snapshots.iter().map(|it| it.snapshot_id.clone()).collect()
 }
 
-pub(in crate::suite) fn delete(bench: &Bench, group: &str, snapshot_ids: Vec<String>) -> DeleteVolumeGroupSnapshotRequest {
+pub(in crate::suite) fn delete(
+    bench: &Bench,
+    group: &str,
+    snapshot_ids: Vec<String>,
+) -> DeleteVolumeGroupSnapshotRequest {
     let secrets = bench.secrets(Rpc::DeleteVolumeGroupSnapshot);
     DeleteVolumeGroupSnapshotRequest { group_snapshot_id: group.to_owned(), snapshot_ids, secrets }
 }
