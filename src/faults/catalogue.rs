@@ -41,6 +41,8 @@ pub enum Lane {
     Memory,
     /// On real mounts.
     Mounts,
+    /// In what outlives a process of its own, or is seen of it: its log, its children.
+    Process,
 }
 
 #[derive(Deserialize)]

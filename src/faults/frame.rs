@@ -1,5 +1,7 @@
 //! gRPC's frames: messages with their length before them.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use http_body_util::{BodyExt as _, Full};
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -57,6 +59,22 @@ pub(super) fn response(answer: Answer) -> http::Response<Body> {
     let mut response = http::Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response
+}
+
+/// The time in a `grpc-timeout` header.
+pub(super) fn timeout(header: &HeaderValue) -> Option<Duration> {
+    let text = header.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let nanoseconds = match unit {
+        "H" => 3_600_000_000_000,
+        "M" => 60_000_000_000,
+        "S" => 1_000_000_000,
+        "m" => 1_000_000,
+        "u" => 1_000,
+        "n" => 1,
+        _ => return None,
+    };
+    Some(Duration::from_nanos(number.parse::<u64>().ok()?.saturating_mul(nanoseconds)))
 }
 
 fn message(bytes: &mut Bytes) -> Option<Vec<u8>> {

@@ -1,10 +1,12 @@
 //! What a driver may do otherwise: the specification leaves it open, so nothing may be held against it.
 
 use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{
@@ -135,16 +137,7 @@ fn answers() -> Vec<Seeded> {
                 })
             })
         }),
-        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", || {
-            Conduct::edit(|_, reply, _| match reply {
-                Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
-                Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
-                Reply::ListSnapshots(reply) => {
-                    reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(ripen);
-                }
-                _ => {}
-            })
-        }),
+        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", ripening),
         one("publish-context-of-its-own", "tells the node nothing at attachment", || {
             Conduct::edit(|_, reply, _| {
                 if let Reply::ControllerPublishVolume(reply) = reply {
@@ -216,10 +209,22 @@ fn left_out(parts: Parts, names: &[&str]) -> Parts {
     Parts { configuration: Configuration { without, ..parts.configuration }, ..parts }
 }
 
-fn ripen(snapshot: &mut v1::Snapshot) {
-    let cut = snapshot.creation_time.and_then(|time| SystemTime::try_from(time).ok());
-    let age = cut.and_then(|cut| SystemTime::now().duration_since(cut).ok());
-    snapshot.ready_to_use &= age.is_none_or(|age| age > Duration::from_millis(150));
+/// Snapshots become ready a moment after they were first told of, in the time of the runtime.
+fn ripening() -> Conduct {
+    let told: Mutex<BTreeMap<String, Instant>> = Mutex::default();
+    let ripen = move |snapshot: &mut v1::Snapshot| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = told.entry(snapshot.snapshot_id.clone()).or_insert_with(Instant::now);
+        snapshot.ready_to_use &= since.elapsed() > Duration::from_millis(150);
+    };
+    Conduct::edit(move |_, reply, _| match reply {
+        Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+        Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+        Reply::ListSnapshots(reply) => {
+            reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(&ripen);
+        }
+        _ => {}
+    })
 }
 
 const fn shorter(max_entries: i32) -> i32 {

@@ -220,6 +220,28 @@ pub enum Observation {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         flags: Vec<String>,
     },
+    /// A directory of nobody the driver knows, put where a careless driver reaches it.
+    Stranger {
+        /// The node.
+        node: String,
+        /// The directory.
+        path: String,
+        /// The RPC that was called meanwhile.
+        rpc: String,
+        /// What happened to it, or empty.
+        damage: String,
+    },
+    /// The children of the driver's process, before and after volumes were published and unpublished.
+    Helpers {
+        /// The instance.
+        instance: String,
+        /// How many there were before.
+        before: u64,
+        /// How many there are afterwards.
+        after: u64,
+        /// How often a volume was published and unpublished in between.
+        rounds: u64,
+    },
     /// The driver's process, ended for that, was launched in another way for a while.
     Launched {
         /// The instance.

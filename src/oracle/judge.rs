@@ -16,6 +16,7 @@ use super::{
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
+    persistence::Persistence,
     plugin, replies,
     ripening::Ripening,
     room::Rooms,
@@ -62,6 +63,7 @@ pub fn judge(history: &History) -> Judgement {
         lists: Lists::default(),
         contents: Contents::default(),
         course: plugin::Course::default(),
+        persistence: Persistence::default(),
         keys: topology::Keys::default(),
         rpcs: BTreeMap::new(),
         answered,
@@ -127,6 +129,7 @@ pub(super) struct Judge<'h> {
     pub(super) lists: Lists,
     pub(super) contents: Contents,
     course: plugin::Course,
+    persistence: Persistence,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
@@ -231,6 +234,11 @@ impl<'h> Judge<'h> {
         }
         marks.extend(plugin::marks(&self.world, &operation, answer));
         self.course.note(&operation, answer);
+        let quiet = self
+            .volumes
+            .of(&self.names, &operation)
+            .is_none_or(|it| it.open.iter().all(|open| *open == id) && it.settled < operation.started);
+        marks.extend(self.persistence.note(&operation, answer, quiet));
         self.ledger.enter(marks, &place);
         self.refresh(&operation);
         let promised = self.promises(&operation);
@@ -362,6 +370,7 @@ impl<'h> Judge<'h> {
                 self.starts.restarted(instance);
                 self.restarted = Some(position);
                 self.course.restarted();
+                self.persistence.restarted();
                 if !self.restartable {
                     self.forget();
                 }

@@ -36,9 +36,12 @@ mod objects;
 mod observed;
 mod operation;
 mod overlap;
+mod persistence;
 mod plugin;
 mod process;
 mod promises;
+#[cfg(test)]
+mod publications_tests;
 mod replies;
 mod ripening;
 mod room;

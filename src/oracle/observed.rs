@@ -5,9 +5,10 @@ use super::{
     judge::Judge,
     ledger::Place,
     process,
+    ruling::check,
     volume::{self, Volume},
 };
-use crate::history::Observation;
+use crate::{history::Observation, rule};
 
 impl<'h> Judge<'h> {
     /// Judges what was seen on the node, of the process and in its output.
@@ -25,7 +26,9 @@ impl<'h> Judge<'h> {
                     if let Some(&last) = object.calls.last() {
                         place.calls = object.evidence(last);
                     }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                    let operations = &self.world.operations;
+                    let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
                         Explanation::Explained(found) => marks.extend(found),
                         Explanation::Impossible(strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());
@@ -37,6 +40,28 @@ impl<'h> Judge<'h> {
                         Explanation::Inconclusive => {}
                     }
                 }
+            }
+            Observation::Stranger { rpc, damage, .. } => {
+                let rule = match rpc.as_str() {
+                    "DeleteVolume" => rule!("CTRL-DELETE-003"),
+                    _ => rule!("NODE-UNPUBLISH-002"),
+                };
+                check(&mut marks, rule, damage.is_empty(), || {
+                    (
+                        "a directory was touched that belongs to no volume".into(),
+                        "everything as before".into(),
+                        damage.clone(),
+                    )
+                });
+            }
+            Observation::Helpers { before, after, rounds, .. } => {
+                check(&mut marks, rule!("NODE-UNPUBLISH-002"), after - before.min(after) < *rounds, || {
+                    (
+                        "processes of the plugin are left of volumes that were unpublished".into(),
+                        format!("about {before} children"),
+                        format!("{after} children after {rounds} rounds"),
+                    )
+                });
             }
             Observation::Write { node, path, .. }
             | Observation::Blocks { node, path, .. }

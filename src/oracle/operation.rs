@@ -84,6 +84,18 @@ impl<'h> Operation<'h> {
             && self.outcome == other.outcome
     }
 
+    /// Whether it mounts or unmounts something at the path of the node.
+    pub(crate) fn works_at(&self, node: &str, path: &str) -> bool {
+        let own = match self.request() {
+            Request::NodePublishVolume(request) => &request.target_path,
+            Request::NodeUnpublishVolume(request) => &request.target_path,
+            Request::NodeStageVolume(request) => &request.staging_target_path,
+            Request::NodeUnstageVolume(request) => &request.staging_target_path,
+            _ => return false,
+        };
+        self.call.node == node && own == path
+    }
+
     /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
     fn reach(&self) -> Reach<'h> {
         if matches!(self.outcome, Some(Outcome::Status(_))) {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Answer, Code, ConnectError, Lane,
+    lane::Lease,
     launch::Launches,
     process::{Output, Process, ProcessError, Signal},
     profile::Start,
@@ -44,8 +45,17 @@ pub struct Instance {
     dead: AtomicBool,
 }
 
+#[derive(Default)]
 struct Connection {
     /// Counts the connections, so that of several calls that lost one only the first reconnects.
+    generation: u64,
+    transport: Option<Transport>,
+    lease: Lease,
+}
+
+/// The connection that a call goes over, taken when the call is recorded.
+#[derive(Clone)]
+pub(super) struct Line {
     generation: u64,
     transport: Option<Transport>,
 }
@@ -58,7 +68,7 @@ impl Instance {
             lane,
             start,
             ready_timeout,
-            connection: Mutex::new(Connection { generation: 0, transport: None }),
+            connection: Mutex::default(),
             process: tokio::sync::Mutex::new(None),
             output: Output::default(),
             dead: AtomicBool::new(false),
@@ -151,9 +161,23 @@ impl Instance {
         }
     }
 
+    /// Records the beginning of a call, and takes the connection that it goes over, in one moment: a call that is recorded
+    /// before the end of a process is never sent to the next one.
+    pub(super) fn begin<T>(&self, record: impl FnOnce() -> T) -> (T, Line) {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = Line { generation: connection.generation, transport: connection.transport.clone() };
+        (record(), line)
+    }
+
     /// One exchange; what went wrong with the connection is mended before this returns.
-    pub(super) async fn exchange(&self, recorder: &Recorder, request: &Request, deadline: Duration) -> Answer {
-        self.exchange_with(recorder, request, &[], deadline).await
+    pub(super) async fn exchange(
+        &self,
+        recorder: &Recorder,
+        request: &Request,
+        line: Line,
+        deadline: Duration,
+    ) -> Answer {
+        self.exchange_with(recorder, request, &[], line, deadline).await
     }
 
     /// As [`Instance::exchange`], with further bytes after those of the request.
@@ -162,12 +186,9 @@ impl Instance {
         recorder: &Recorder,
         request: &Request,
         surplus: &[u8],
+        Line { generation, transport }: Line,
         deadline: Duration,
     ) -> Answer {
-        let (generation, transport) = {
-            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            (connection.generation, connection.transport.clone())
-        };
         let Some(transport) = transport else { return Answer::Lost(Lost::Connection) };
         // A server of this process that panics takes down its own task in a real driver, not the caller.
         let message = [&*request.encode(), surplus].concat();
@@ -245,6 +266,7 @@ impl Instance {
     }
 
     fn launch(&self, process: &mut Option<Process>) -> Result<(), ProcessError> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).lease.end();
         if let (Some(start), Some(endpoint)) = (&self.start, self.lane.endpoint()) {
             *process = Some(Process::start(start, &endpoint.to_string(), &self.output)?);
         }
@@ -275,11 +297,12 @@ impl Instance {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(BETWEEN_TRIES);
-            match self.lane.connect(left).await {
+            let lease = Lease::default();
+            match self.lane.connect(left, &lease).await {
                 Ok(transport) => {
                     let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-                    connection.generation += 1;
-                    connection.transport = Some(transport);
+                    let generation = connection.generation + 1;
+                    *connection = Connection { generation, transport: Some(transport), lease };
                     return Ok(());
                 }
                 Err(error) => {

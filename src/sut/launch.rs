@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Answer, Endpoint, Lane,
+    lane::Lease,
     process::{Output, Process, Signal},
     profile::Start,
     wire::exchange,
@@ -88,7 +89,7 @@ impl Launches<'_> {
 
 /// Whether somebody answers GetPluginInfo there.
 pub(super) async fn answers(lane: &Lane, patience: Duration) -> bool {
-    let Ok(transport) = lane.connect(patience).await else { return false };
+    let Ok(transport) = lane.connect(patience, &Lease::default()).await else { return false };
     let request = Request::from(v1::GetPluginInfoRequest {});
     let answer = timeout(patience * 10, exchange(transport, &request, patience * 20)).await;
     matches!(answer, Ok(Answer::Reply(_)))

@@ -28,6 +28,9 @@ pub(crate) const VARIANTS: &[(&str, &str)] = &[
     ("node-expands-what-is-unused", "node_expand_volume::*"),
     ("unwell-at-first", "probe::*"),
     ("same-kind-of-source", "create_volume_source::source_of_another_kind"),
+    ("without-Node.SINGLE_NODE_MULTI_WRITER", "second_publish::*"),
+    ("offline-expansion", "controller_expand_volume::*"),
+    ("without-Controller.CLONE_VOLUME", "create_volume_source::clone_without_the_capability"),
 ];
 
 /// The rules that count: those that can be observed and are within reach.

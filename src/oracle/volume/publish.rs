@@ -1,5 +1,7 @@
 //! NodePublishVolume and NodeUnpublishVolume: what may be answered, and what follows.
 
+use std::collections::BTreeMap;
+
 use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use super::{
@@ -188,7 +190,7 @@ fn second_publish(
     let umbrella =
         if world.has("Node.SINGLE_NODE_MULTI_WRITER") { rule!("NODE-PUBLISH-019") } else { rule!("NODE-PUBLISH-010") };
     if let Some(held) = state.publications.get(&(node.clone(), request.target_path.clone())) {
-        return same_target(world, expectation, held, request, capability, &row, umbrella);
+        return same_target(world, state, expectation, (held, request), capability, &row, umbrella);
     }
     let others: Vec<&Publication> = state
         .publications
@@ -239,9 +241,9 @@ fn second_publish(
 
 fn same_target(
     world: &World<'_>,
+    state: &Volume,
     expectation: &mut Expectation,
-    held: &Publication,
-    request: &v1::NodePublishVolumeRequest,
+    (held, request): (&Publication, &v1::NodePublishVolumeRequest),
     capability: &Capability,
     row: &Row,
     umbrella: RuleId,
@@ -267,11 +269,10 @@ fn same_target(
             &[AlreadyExists],
         )
         .also(&[row.same_target_other_arguments, umbrella, rule!("NODE-PUBLISH-065")]);
-        expectation.problems.push(if other_capability {
-            problem.or(&[FailedPrecondition, InvalidArgument])
-        } else {
-            problem
-        });
+        let problem = if other_capability { problem.or(&[FailedPrecondition, InvalidArgument]) } else { problem };
+        // A mount that its attachment makes read-only is compatible with either flag, so OK is what line 2458 wants.
+        let fits_either = held.capability.access == capability.access && is_attached_read_only(state, request);
+        expectation.problems.push(if fits_either { problem.ok_allowed() } else { problem });
     } else if other_capability {
         expectation.problems.push(
             Problem::new(
@@ -294,6 +295,12 @@ fn same_target(
             .ok_allowed(),
         );
     }
+}
+
+/// Whether the attachment that the publish context belongs to is, or may be, a read-only one.
+fn is_attached_read_only(state: &Volume, request: &v1::NodePublishVolumeRequest) -> bool {
+    let is_its = |context: &BTreeMap<String, String>| *context == request.publish_context;
+    state.attachments.values().any(|one| one.read_only && one.context.as_ref().is_none_or(is_its))
 }
 
 fn arguments<'h>(world: &World<'h>, held: &Publication) -> Option<&'h v1::NodePublishVolumeRequest> {

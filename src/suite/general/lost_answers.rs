@@ -39,7 +39,7 @@ async fn lose_and_repeat(bench: &Bench, loss: Loss, request: impl Into<Request>)
     match loss {
         Loss::Dropped => bench.lose_answer(request.clone()).await,
         Loss::Cancelled => bench.cancel_after(bench.moment(), request.clone()).await,
-        Loss::OutOfTime => bench.hurry(Duration::from_millis(1), request.clone()).await,
+        Loss::OutOfTime => drop(bench.hurry(Duration::from_millis(1), request.clone()).await),
     }
     bench.provoke(request).await;
 }

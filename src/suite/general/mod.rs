@@ -6,4 +6,5 @@ pub(super) mod overlapping;
 pub(super) mod process;
 pub(super) mod restart;
 pub(super) mod secrets;
+pub(super) mod strangers;
 pub(super) mod unimplemented;
