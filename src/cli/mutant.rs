@@ -135,7 +135,7 @@ impl Trial {
         let driver = Driver::connect(Target::Plugin(lane), &profile, patience).await.map_err(Failure::ours)?;
         let node_fs = sut::NodeFs::of(&driver, &profile).is_some();
         let header = Header { format: FORMAT, node_fs, restartable: driver.is_restartable(), ..Header::default() };
-        let recorder = Recorder::new(header, None);
+        let recorder = Recorder::new(header, None).in_time_of_the_runtime();
         let options = Options {
             profile,
             filter: scenarios.map(str::to_owned),

@@ -119,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn every_fault_is_seeded_and_names_the_rules_that_it_breaks_or_why_it_is_missed() {
+        let seeded: BTreeSet<&str> = faults::seeded().iter().map(|one| one.id).collect();
+        for entry in entries() {
+            assert!(seeded.contains(entry.id.as_str()), "{} is not seeded", entry.id);
+            assert_ne!(entry.rules.is_empty(), entry.missed.is_empty(), "{} needs rules, or a reason", entry.id);
+        }
+    }
+
+    #[test]
     fn every_seeded_fault_is_in_the_catalogue_and_every_id_is_seeded_once() {
         let mut ids = BTreeSet::new();
         for seeded in faults::seeded() {

@@ -99,3 +99,17 @@ fn framed(messages: impl IntoIterator<Item = Vec<u8>>) -> Bytes {
 
 const PREFIX: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_number_and_its_unit() {
+        let read = |text| timeout(&HeaderValue::from_static(text));
+        assert_eq!(read("1000000u"), Some(Duration::from_secs(1)));
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("20m"), Some(Duration::from_millis(20)));
+        assert_eq!((read(""), read("S"), read("1x")), (None, None, None));
+    }
+}

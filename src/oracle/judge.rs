@@ -234,11 +234,9 @@ impl<'h> Judge<'h> {
         }
         marks.extend(plugin::marks(&self.world, &operation, answer));
         self.course.note(&operation, answer);
-        let quiet = self
-            .volumes
-            .of(&self.names, &operation)
-            .is_none_or(|it| it.open.iter().all(|open| *open == id) && it.settled < operation.started);
-        marks.extend(self.persistence.note(&operation, answer, quiet));
+        let alone = self.volumes.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.snapshots.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.groups.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation));
         self.ledger.enter(marks, &place);
         self.refresh(&operation);
         let promised = self.promises(&operation);
@@ -251,7 +249,12 @@ impl<'h> Judge<'h> {
         let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
         self.enter(Self::redeem(&promised, answer, settled), &place);
         self.finish_groups(&operation, answer, &place);
-        let marks = self.metadata.marks(&self.world, &operation, answer);
+        let mut marks = self.metadata.marks(&self.world, &operation, answer);
+        // What was lost may still be under way.
+        let busy = self.volumes.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.snapshots.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.groups.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy());
+        marks.extend(self.persistence.note(&operation, answer, alone && !busy));
         self.ledger.enter(marks, &place);
         self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {

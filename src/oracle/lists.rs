@@ -159,6 +159,16 @@ impl Lists {
                 None => return,
             }
         };
+        if !page.next_token.is_empty() && page.next_token == page.starting_token {
+            check(marks, rules.next_page, false, || {
+                (
+                    "next_token leads back to the page that was asked for".into(),
+                    "the token of the next page, or none after the last".into(),
+                    format!("{:?} again", page.next_token),
+                )
+            });
+            return;
+        }
         walk.pages += 1;
         walk.limited |= page.max_entries > 0;
         walk.seen.extend(page.ids.iter().cloned());

@@ -38,6 +38,9 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
             if let Request::NodeExpandVolume(r) = operation.request() {
                 measure::refusal_marks(state, operation, r, answer, &mut marks);
             }
+            if let Request::ControllerPublishVolume(request) = operation.request() {
+                attach::exhausted_marks(world, operation, request, answer, &mut marks);
+            }
             let after = effect(state, operation);
             let mut branches = vec![Branch { state: state.clone(), marks: marks.clone() }];
             if after != *state {

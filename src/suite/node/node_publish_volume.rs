@@ -12,7 +12,7 @@ use crate::{
         node_use::marker,
         scenario::scenarios,
     },
-    sut::AccessType,
+    sut::{AccessType, Answer},
 };
 
 scenarios! { "node_publish_volume":
@@ -46,8 +46,10 @@ scenarios! { "node_publish_volume":
         ["NODE-CAPS-009", "CTRL-CREATE-062", "CTRL-CREATE-063", "NODE-PUBLISH-056"];
     older_mode, "runs SINGLE_NODE_WRITER through the whole life on the node", ["Node.SINGLE_NODE_MULTI_WRITER"],
         ["NODE-PUBLISH-036", "NODE-CAPS-007", "NODE-CAPS-008"];
+    target_of_another_volume, "publishes a volume where another one is published; if that is OK, it has to be there", [],
+        ["NODE-PUBLISH-052", "NODE-PUBLISH-056", "NODE-UNPUBLISH-002"];
     overlapping_calls, "publishes eight times at once at one target, then publishes and unpublishes at once", [],
-        ["GEN-CONC-003", "GEN-ERR-016", "NODE-PUBLISH-003"];
+        ["GEN-CONC-003", "GEN-ERR-016", "NODE-PUBLISH-003", "NODE-UNSTAGE-017"];
     beside_an_unpublish, "publishes at one target while another target is unpublished", [],
         ["GEN-CONC-003", "NODE-PUBLISH-056"];
     overlapping_targets, "publishes at eight targets at once", [], ["GEN-CONC-003"];
@@ -254,6 +256,22 @@ async fn older_mode(bench: &Bench) -> Result<(), Stopped> {
         bench.released(&prepared, &[&target]).await?;
     }
     Ok(())
+}
+
+async fn target_of_another_volume(bench: &Bench) -> Result<(), Stopped> {
+    let (first, second) = (bench.prepared().await?, bench.prepared().await?);
+    let target = bench.published(&first).await?;
+    bench.write(&first.capability, &target, "of the first").await;
+    if let Answer::Reply(_) = bench.exchange(bench.publish(&second, &target)).await {
+        bench.write(&second.capability, &target, "of the second").await;
+        bench.provoke(bench.unpublish(&second, &target)).await;
+        let elsewhere = bench.published(&second).await?;
+        bench.read(&second.capability, &elsewhere).await;
+        bench.released(&second, &[&elsewhere]).await?;
+    } else {
+        bench.released(&second, &[]).await?;
+    }
+    bench.released(&first, &[&target]).await
 }
 
 async fn overlapping_calls(bench: &Bench) -> Result<(), Stopped> {

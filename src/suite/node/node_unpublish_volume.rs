@@ -25,7 +25,7 @@ scenarios! { "node_unpublish_volume":
     volume_that_does_not_exist, "unpublishes a deleted volume, and one that never was", [], ["NODE-UNPUBLISH-017"];
     siblings_stay, "unpublishes one target of several, and uses the others", [], ["NODE-UNPUBLISH-002"];
     in_a_hurry, "unpublishes with a deadline that no driver meets, and goes on if the answer is OK all the same", [],
-        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-014"];
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-014", "NODE-UNSTAGE-017"];
     data_outlives_unpublishing, "writes, unpublishes, publishes and reads", [], ["NODE-UNPUBLISH-002"];
 }
 

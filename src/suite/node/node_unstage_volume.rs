@@ -12,7 +12,7 @@ scenarios! { "node_unstage_volume":
         "NODE-UNSTAGE-017",
     ];
     staged_again, "unstages a volume, stages it again at the same path, and uses it", [STAGE_UNSTAGE_VOLUME],
-        ["NODE-UNSTAGE-002", "NODE-UNSTAGE-008", "NODE-STAGE-006"];
+        ["NODE-UNSTAGE-002", "NODE-UNSTAGE-008", "NODE-STAGE-006", "NODE-PUBLISH-065"];
     never_staged, "unstages a volume that was never staged, at a path that exists and at one that does not",
         [STAGE_UNSTAGE_VOLUME], ["NODE-UNSTAGE-009"];
     missing_fields, "leaves out volume and path, one at a time", [STAGE_UNSTAGE_VOLUME],
