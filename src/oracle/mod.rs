@@ -10,6 +10,7 @@
 
 mod around;
 mod capability;
+mod capacity;
 mod configurations;
 #[cfg(test)]
 mod configurations_tests;
@@ -17,18 +18,19 @@ mod content;
 mod duties;
 #[cfg(test)]
 mod duties_tests;
+mod excess;
+mod flags;
 mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
-#[cfg(test)]
-mod publications_tests;
 mod judgement;
 mod knowledge;
 mod ledger;
 mod listed;
 mod lists;
 mod metadata;
+mod modified;
 mod names;
 mod objects;
 mod observed;
@@ -36,15 +38,23 @@ mod operation;
 mod overlap;
 mod persistence;
 mod plugin;
+mod process;
+mod promises;
 #[cfg(test)]
 mod publications_tests;
 mod replies;
+mod ripening;
+mod room;
 mod ruling;
+mod shared_secrets;
 mod snapshot;
+mod start;
 mod statuses;
+mod strays;
 mod topology;
 mod volume;
 mod world;
+mod written;
 
 pub use duties::{Breach, duties};
 pub use judge::judge;

@@ -20,7 +20,8 @@ use csi_certify::{
         memory::{MemoryMountPods, MemoryOptions, SharedWorld},
     },
     orchestrator::{
-        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables, VolumeMode,
+        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables,
+        VolumeMode,
     },
     sut::{Driver, InProcess, Lane, Profile, Target},
 };
