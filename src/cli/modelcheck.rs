@@ -170,7 +170,7 @@ fn json(fault: Option<Fault>, report: &Report) -> serde_json::Value {
     })
 }
 
-fn protocol_names() -> [&'static str; 3] {
+pub(super) fn protocol_names() -> [&'static str; 3] {
     Protocol::ALL.map(Protocol::name)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::mountpod::{
-        AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, VolumeId, annotations,
+        AccessMode, AccessType, Fingerprint, Protocol, Role, TargetPath, VolumeContent, VolumeId, annotations,
         pod::{ConfigurationHash, NodeId, Pod, PodKey},
         protocol::{Collect, Policy, Publish, PublishRequest, Rebind, Retire, Terminate, Unpublish, UnpublishRequest},
         published::{
@@ -16,31 +16,6 @@ use super::{
     records::Records,
     scenario::{Request, RequestKind, Scenario, target_text},
 };
-
-/// Which protocol is searched.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Protocol {
-    /// The one that the driver runs.
-    Current,
-    /// That of the JuiceFS CSI driver 0.13, of 2022.
-    Published2022,
-    /// That of the JuiceFS CSI driver 0.32, of 2026.
-    Published2026,
-}
-
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Current, Self::Published2022, Self::Published2026];
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::Published2022 => "published-2022",
-            Self::Published2026 => "published-2026",
-        }
-    }
-}
 
 /// The names that all machines of a search use.
 #[derive(Clone, Debug)]

@@ -16,10 +16,12 @@ pub mod pod;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod protocol;
+mod protocols;
 pub mod published;
 mod volume;
 mod write_gate;
 
+pub use protocols::Protocol;
 pub use volume::{
     AccessMode, AccessType, Deadline, Fingerprint, MountPods, Publication, PublishError, Published, Role, TargetPath,
     UnpublishError, Usage, VolumeContent, VolumeId,

@@ -19,6 +19,8 @@ pub(crate) struct Operation<'h> {
     pub(crate) started: usize,
     /// The position of the event that ended it.
     pub(crate) ended: usize,
+    /// When it began, in microseconds.
+    pub(crate) at: u64,
     /// How long its client waited, in microseconds.
     pub(crate) waited: u64,
     /// The first call of the history with this very request: states name it in place of all its repeats.
@@ -132,8 +134,8 @@ impl<'h> Operations<'h> {
                         outcome: None,
                         started: position,
                         ended: usize::MAX,
-                        // Its beginning, until the end is seen.
-                        waited: event.at,
+                        at: event.at,
+                        waited: 0,
                         alike: *alike.entry((call.request.rpc(), &call.node, call.request.encode())).or_insert(call.id),
                     });
                 }
@@ -143,7 +145,7 @@ impl<'h> Operations<'h> {
                     {
                         operation.outcome = Some(outcome);
                         operation.ended = position;
-                        operation.waited = event.at.saturating_sub(operation.waited);
+                        operation.waited = event.at.saturating_sub(operation.at);
                     }
                 }
                 _ => {}

@@ -61,6 +61,8 @@ enum Operation {
 struct Clock {
     now: u64,
     forced_after: u64,
+    /// Whether a lost node loses its volumes.
+    by_force: bool,
     /// Whether an attachment that may be there excludes another.
     waits_for_uncertain: bool,
 }
@@ -79,6 +81,7 @@ pub(super) async fn run(context: Context) -> Infallible {
     let mut running = JoinSet::new();
     let mut beat = Beat::new(&context);
     let waits_for_uncertain = !context.departs(Departure::AttachBesideUncertain);
+    let by_force = context.departs(Departure::DetachByForce);
     let forced_after = context.timing.of(FORCED_DETACH).as_millis() as u64;
     loop {
         let now = beat.now();
@@ -87,9 +90,9 @@ pub(super) async fn run(context: Context) -> Infallible {
             false => BTreeMap::new(),
         };
         let clock = context.store.now();
-        let plan = context
-            .store
-            .read(|tables| memory.plan(&wanted, tables, Clock { now: clock, forced_after, waits_for_uncertain }));
+        let plan = context.store.read(|tables| {
+            memory.plan(&wanted, tables, Clock { now: clock, forced_after, by_force, waits_for_uncertain })
+        });
         for operation in plan {
             if !memory.pending.begin(&memory.key(&operation), name(&operation), now) {
                 continue;
@@ -126,7 +129,7 @@ fn wanted(tables: &Tables, driver: &str) -> BTreeMap<Place, Wanted> {
     let mut wanted = BTreeMap::new();
     for pod in tables.pods.values().filter(|pod| counts(pod)) {
         for volume in &pod.volumes {
-            let claim = tables.claims.get(&volume.claim).filter(|claim| claim.is_bound);
+            let claim = volume.claim().and_then(|claim| tables.claims.get(claim)).filter(|claim| claim.is_bound);
             let Some(volume) = claim.and_then(|claim| tables.volumes.get(&claim.volume_name)) else { continue };
             if volume.driver != driver {
                 continue;
@@ -178,7 +181,7 @@ const fn name(operation: &Operation) -> &'static str {
 impl Memory {
     /// Detaches come first, then attaches.
     fn plan(&mut self, wanted: &BTreeMap<Place, Wanted>, tables: &Tables, clock: Clock) -> Vec<Operation> {
-        let Clock { now: clock, forced_after, waits_for_uncertain } = clock;
+        let Clock { now: clock, forced_after, by_force, waits_for_uncertain } = clock;
         let mut plan = Vec::new();
         for (place, attached) in &mut self.actual {
             if wanted.contains_key(place) {
@@ -188,7 +191,7 @@ impl Memory {
             let since = *attached.unwanted_since.get_or_insert(clock);
             let node = tables.nodes.get(&place.1);
             let is_forced = node.is_none_or(|node| {
-                !node.is_ready && (node.is_out_of_service || clock.saturating_sub(since) >= forced_after)
+                by_force && !node.is_ready && (node.is_out_of_service || clock.saturating_sub(since) >= forced_after)
             });
             if is_forced || node.is_some_and(|node| !node.volumes_in_use.contains(&place.0)) {
                 plan.push(Operation::Detach { place: place.clone(), handle: attached.handle.clone() });
@@ -338,7 +341,7 @@ mod tests {
     use super::*;
 
     const fn at(now: u64) -> Clock {
-        Clock { now, forced_after: 10, waits_for_uncertain: false }
+        Clock { now, forced_after: 10, by_force: true, waits_for_uncertain: false }
     }
 
     fn wish(node: &str) -> BTreeMap<Place, Wanted> {

@@ -22,9 +22,15 @@ const START: &str = "start-up";
 pub(super) struct Capabilities {
     plugin: BTreeSet<i32>,
     controller: BTreeSet<i32>,
+    expands_in_use: bool,
 }
 
 impl Capabilities {
+    /// Whether the plugin says that volumes in use can be expanded. Kubernetes never looks.
+    pub(super) const fn expands_in_use(&self) -> bool {
+        self.expands_in_use
+    }
+
     pub(super) fn plugin(&self, capability: Plugin) -> bool {
         self.plugin.contains(&capability.into())
     }
@@ -64,8 +70,15 @@ pub(super) async fn of_plugin(client: &CsiClient, limit: std::time::Duration) ->
         Some(plugin_capability::Type::Service(service)) => Some(service.r#type),
         _ => None,
     };
+    let is_online = |capability: &v1::PluginCapability| match &capability.r#type {
+        Some(plugin_capability::Type::VolumeExpansion(expansion)) => {
+            expansion.r#type == i32::from(plugin_capability::volume_expansion::Type::Online)
+        }
+        _ => false,
+    };
+    let expands_in_use = reply.capabilities.iter().any(is_online);
     let plugin = reply.capabilities.into_iter().filter_map(service).collect();
-    let mut capabilities = Capabilities { plugin, controller: BTreeSet::new() };
+    let mut capabilities = Capabilities { plugin, controller: BTreeSet::new(), expands_in_use };
     if capabilities.plugin(Plugin::ControllerService) {
         capabilities.controller = controller(client, START, limit).await.map_err(exit)?;
     }

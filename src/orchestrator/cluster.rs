@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use thiserror::Error;
 use tokio::{
     sync::Notify,
@@ -19,12 +20,14 @@ use super::{
     capabilities::driver_name,
     context::{Context, Nemesis, Peace, Troubles},
     controller::supervise,
-    csi_client::CsiClient,
+    csi_client::{CsiClient, Turns},
     departure::Departure,
     dice::Dice,
-    external_attacher, external_provisioner, external_resizer, external_snapshotter,
+    external_attacher, external_health_monitor, external_provisioner, external_resizer, external_snapshotter,
     kubelet::{self, Kubelet, Machine, Places},
+    livenessprobe::{self, Container},
     names,
+    node_driver_registrar::{self, Registrar},
     object::{CsiDriver, Metadata, Node, PersistentVolumeClaim, Pod, StorageClass, VolumeSnapshot},
     pv_controller, scheduler, snapshot_controller,
     store::{Store, StoreError, Tables},
@@ -32,11 +35,8 @@ use super::{
 };
 use crate::{
     history::Recorder,
-    sut::{Driver, Profile},
+    sut::{Driver, Profile, Signal},
 };
-
-/// A GetPluginInfo of the registrar.
-const REGISTRAR_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often a registrar asks before the driver counts as absent.
 const REGISTRAR_TRIES: u32 = 10;
@@ -65,18 +65,40 @@ pub struct Settings {
     pub controller: Arc<Driver>,
     /// The nodes.
     pub nodes: Vec<NodeSetup>,
-    /// Whether volumes are attached.
-    pub attach_required: bool,
-    /// Whether publishing tells of the pod.
-    pub pod_info_on_mount: bool,
-    /// Whether volumes are published again and again.
-    pub requires_republish: bool,
+    /// How the driver wants to be treated; its name is what it says itself.
+    pub csi_driver: CsiDriver,
     /// Where calls are recorded.
     pub recorder: Recorder,
     /// What is done to calls on purpose.
     pub nemesis: Arc<dyn Nemesis>,
     /// Departures of Kubernetes that are switched off.
     pub without: BTreeSet<Departure>,
+    /// What is asked beside the work: probes, measurements, conditions.
+    pub watching: Watching,
+    /// What holds the mounts of the nodes, where it can be made to lose them; without it no node reboots.
+    pub mounts: Option<Arc<dyn NodeMounts>>,
+}
+
+/// What holds the mounts of nodes.
+pub trait NodeMounts: Send + Sync {
+    /// All mounts of a node are gone, as with a reboot; what lies on its disk stays.
+    fn lose_all(&self, node: &str);
+}
+
+/// What is asked beside the work.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Watching {
+    /// Whether livenessprobes ask, and drivers that are not well are started again where that is possible.
+    pub liveness: bool,
+    /// Whether kubelets measure volumes, and look at the condition of what they measure.
+    pub statistics: bool,
+    /// Whether external-health-monitor runs.
+    pub health_monitor: bool,
+}
+
+impl Watching {
+    /// All of it.
+    pub const ALL: Self = Self { liveness: true, statistics: true, health_monitor: true };
 }
 
 impl Settings {
@@ -88,12 +110,12 @@ impl Settings {
             profile: Profile::default(),
             controller,
             nodes,
-            attach_required: true,
-            pod_info_on_mount: false,
-            requires_republish: false,
+            csi_driver: CsiDriver::named(""),
             recorder,
             nemesis: Arc::new(Peace),
             without: BTreeSet::new(),
+            watching: Watching::default(),
+            mounts: None,
         }
     }
 }
@@ -105,6 +127,27 @@ pub enum ClusterError {
     /// The driver does not say who it is.
     #[error("the driver cannot be registered: {0}")]
     Registration(String),
+    /// The path of a kubelet is too long for the sockets below it.
+    #[error("the path of a socket below {0} is longer than a socket may have: set TMPDIR to a shorter directory")]
+    LongPath(PathBuf),
+    /// A class names another driver.
+    #[error("StorageClass {class} is of driver {other}, and the driver here is {driver}: name it as provisioner")]
+    OtherDriver {
+        /// The class.
+        class: String,
+        /// Its driver.
+        other: String,
+        /// The driver of the cluster.
+        driver: String,
+    },
+    /// The mounts are real ones.
+    #[error(
+        "no node can be made to reboot: only the built-in driver in this process has mounts that can be taken away"
+    )]
+    NoReboot,
+    /// The driver does not come back.
+    #[error("the driver was killed and does not start again: {0}")]
+    Restart(String),
     /// The cluster has no such node.
     #[error("there is no node {0}: use one of those that the cluster was made of")]
     NoNode(String),
@@ -124,8 +167,11 @@ pub enum ClusterError {
 /// A cluster; its components end with it.
 pub struct Cluster {
     context: Context,
+    controller: Arc<Driver>,
+    mounts: Option<Arc<dyn NodeMounts>>,
+    dice: Dice,
     tasks: Vec<AbortHandle>,
-    restarts: BTreeMap<&'static str, Arc<Notify>>,
+    restarts: BTreeMap<String, Arc<Notify>>,
     nodes: BTreeMap<String, Slot>,
 }
 
@@ -152,25 +198,35 @@ impl Cluster {
             csi_driver: CsiDriver::named(""),
             nemesis: settings.nemesis,
             without: settings.without,
+            turns: Turns::default(),
+            measures: settings.watching.statistics,
+            checks_health: settings.watching.statistics,
         };
         context.recorder.learn(&context.profile.secrets);
         context.profile.secrets_by_rpc.values().for_each(|secrets| context.recorder.learn(secrets));
         let mut name = String::new();
         for node in &settings.nodes {
-            let client = CsiClient::new(node.driver.clone(), format!("node-driver-registrar@{}", node.name), &context);
+            let component = node_driver_registrar::component(&node.name);
+            let client = CsiClient::new(node.driver.clone(), component, &context);
             name = register(&client).await.map_err(ClusterError::Registration)?;
+            if node_driver_registrar::socket(&node.root, &name).is_none() {
+                return Err(ClusterError::LongPath(node.root.clone()));
+            }
         }
-        context.csi_driver = CsiDriver {
-            attach_required: settings.attach_required,
-            pod_info_on_mount: settings.pod_info_on_mount,
-            requires_republish: settings.requires_republish,
-            ..CsiDriver::named(name)
+        context.csi_driver = CsiDriver { name: name.clone(), ..settings.csi_driver };
+        let mut cluster = Self {
+            context: context.clone(),
+            controller: settings.controller.clone(),
+            mounts: settings.mounts.clone(),
+            dice: Dice::new(settings.seed ^ 0x6b75_6265_6c65_7421),
+            tasks: Vec::new(),
+            restarts: BTreeMap::new(),
+            nodes: BTreeMap::new(),
         };
-        let mut cluster =
-            Self { context: context.clone(), tasks: Vec::new(), restarts: BTreeMap::new(), nodes: BTreeMap::new() };
         cluster.start_control_plane(settings.seed);
-        cluster.start_sidecars(&settings.controller);
+        cluster.start_sidecars(&settings.controller, settings.watching.health_monitor);
         for setup in settings.nodes {
+            cluster.start_driver_pod(&setup, &name, settings.watching.liveness);
             let slot = Slot { setup: setup.clone(), machine: Machine::default(), kubelet: None };
             cluster.nodes.insert(setup.name.clone(), slot);
             cluster.start_kubelet(&setup.name)?;
@@ -192,15 +248,45 @@ impl Cluster {
         self.tasks.push(tokio::spawn(supervise(self.context.clone(), restart, start)).abort_handle());
     }
 
-    fn start_sidecars(&mut self, controller: &Arc<Driver>) {
+    fn start_sidecars(&mut self, controller: &Arc<Driver>, has_monitor: bool) {
         let context = &self.context;
         let client = |name: &str| CsiClient::new(controller.clone(), name, context);
         let (provisioner, attacher) = (client(external_provisioner::NAME), client(external_attacher::NAME));
         let (resizer, snapshotter) = (client(external_resizer::NAME), client(external_snapshotter::NAME));
+        let monitor = has_monitor.then(|| client(external_health_monitor::NAME));
         self.start_sidecar(external_provisioner::NAME, provisioner, external_provisioner::run);
         self.start_sidecar(external_attacher::NAME, attacher, external_attacher::run);
         self.start_sidecar(external_resizer::NAME, resizer, external_resizer::run);
         self.start_sidecar(external_snapshotter::NAME, snapshotter, external_snapshotter::run);
+        if let Some(monitor) = monitor {
+            self.start_sidecar(external_health_monitor::NAME, monitor, external_health_monitor::run);
+        }
+    }
+
+    /// What stands beside the driver in its pod on a node: registrar and livenessprobe. The registrar has the name already.
+    fn start_driver_pod(&mut self, node: &NodeSetup, name: &str, has_probe: bool) {
+        let component = node_driver_registrar::component(&node.name);
+        let registrar = Registrar {
+            client: CsiClient::new(node.driver.clone(), &component, &self.context),
+            root: node.root.clone(),
+            name: Arc::new(Mutex::new(Some(name.to_owned()))),
+        };
+        let registration = self.restart_handle(&component);
+        let start = move || node_driver_registrar::run(registrar.clone());
+        self.tasks.push(tokio::spawn(supervise(self.context.clone(), registration.clone(), start)).abort_handle());
+        if !has_probe || !node.driver.is_restartable() {
+            return;
+        }
+        let component = livenessprobe::component(&node.name);
+        let client = CsiClient::new(node.driver.clone(), &component, &self.context);
+        let container: Arc<dyn Container> = Arc::new(DriverContainer {
+            driver: node.driver.clone(),
+            recorder: self.context.recorder.clone(),
+            registration,
+        });
+        let restart = self.restart_handle(&component);
+        let start = move || livenessprobe::run(client.clone(), container.clone());
+        self.tasks.push(tokio::spawn(supervise(self.context.clone(), restart, start)).abort_handle());
     }
 
     fn start_sidecar<F: Future<Output = String> + Send + 'static>(
@@ -214,8 +300,8 @@ impl Cluster {
         self.tasks.push(tokio::spawn(supervise(self.context.clone(), restart, start)).abort_handle());
     }
 
-    fn restart_handle(&mut self, name: &'static str) -> Arc<Notify> {
-        self.restarts.entry(name).or_default().clone()
+    fn restart_handle(&mut self, name: &str) -> Arc<Notify> {
+        self.restarts.entry(name.to_owned()).or_default().clone()
     }
 
     /// What all components share: the store, the troubles, the recorder.
@@ -229,8 +315,8 @@ impl Cluster {
     }
 
     /// The components that can be restarted, besides kubelets.
-    pub fn sidecars(&self) -> Vec<&'static str> {
-        self.restarts.keys().copied().collect()
+    pub fn sidecars(&self) -> Vec<String> {
+        self.restarts.keys().cloned().collect()
     }
 
     /// The names of the nodes.
@@ -261,6 +347,7 @@ impl Cluster {
             node: node.to_owned(),
             places: Places::new(slot.setup.root.clone()),
             machine: slot.machine.clone(),
+            dice: self.dice.clone(),
         };
         slot.kubelet = Some(tokio::spawn(async move { match kubelet.run().await {} }));
         Ok(())
@@ -279,6 +366,29 @@ impl Cluster {
             let _ = kubelet.await;
         }
         Ok(())
+    }
+
+    /// The driver of a node is killed and started again, and with it what stands beside it in its pod; calls under way get
+    /// no answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, or the driver does not come back.
+    pub async fn restart_driver(&self, node: &str) -> Result<(), ClusterError> {
+        let slot = self.nodes.get(node).ok_or_else(|| ClusterError::NoNode(node.to_owned()))?;
+        restart(&slot.setup.driver, &self.context.recorder).await?;
+        self.restart_sidecar(&node_driver_registrar::component(node));
+        if Arc::ptr_eq(&slot.setup.driver, &self.controller) {
+            // Their connection is lost, upon which they exit.
+            let sidecars = [external_provisioner::NAME, external_attacher::NAME, external_resizer::NAME];
+            sidecars.iter().chain(&[external_snapshotter::NAME]).for_each(|name| self.restart_sidecar(name));
+        }
+        Ok(())
+    }
+
+    /// Whether the driver of a node can be killed and started again.
+    pub fn can_restart_driver(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|slot| slot.setup.driver.is_restartable())
     }
 
     /// A node is lost: its kubelet no longer reports, and in time its volumes are detached by force.
@@ -311,6 +421,32 @@ impl Cluster {
         self.stop_kubelet(node).await?;
         if let Some(slot) = self.nodes.get(node) {
             slot.machine.stop_all();
+        }
+        Ok(())
+    }
+
+    /// Whether nodes can be made to reboot.
+    pub fn can_reboot(&self) -> bool {
+        self.mounts.is_some()
+    }
+
+    /// A node reboots: its containers end, its mounts are gone, its driver starts again. What was on its disk is there. Its
+    /// kubelet is still to be started.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, its mounts cannot be taken away, or its driver does not come back.
+    pub async fn reboot_node(&mut self, node: &str) -> Result<(), ClusterError> {
+        let mounts = self.mounts.clone().ok_or(ClusterError::NoReboot)?;
+        self.power_off(node).await?;
+        for pod in self.context.store.list::<Pod>().into_iter().filter(|pod| pod.node_name == node) {
+            let ended = |pod: &mut Pod| pod.containers_run = false;
+            // A pod that is gone has no status.
+            let _ = self.context.store.modify(&pod.metadata.name, ended);
+        }
+        mounts.lose_all(node);
+        if self.can_restart_driver(node) {
+            self.restart_driver(node).await?;
         }
         Ok(())
     }
@@ -379,14 +515,14 @@ impl Cluster {
         let _ = self.context.store.modify(name, |pod: &mut Pod| pod.metadata.finalizers.clear());
     }
 
-    /// Asks for a snapshot of a claim.
+    /// Asks for a snapshot of a claim; without a class it is cut with the profile's parameters.
     ///
     /// # Errors
     ///
     /// When there is one of this name.
-    pub fn create_snapshot(&self, name: &str, claim: &str) -> Result<(), ClusterError> {
-        let metadata = Metadata::named(name);
-        self.context.store.create(VolumeSnapshot { metadata, claim: claim.to_owned(), ..Default::default() })?;
+    pub fn create_snapshot(&self, name: &str, claim: &str, class: &str) -> Result<(), ClusterError> {
+        let (metadata, claim, class) = (Metadata::named(name), claim.to_owned(), class.to_owned());
+        self.context.store.create(VolumeSnapshot { metadata, claim, class, ..Default::default() })?;
         Ok(())
     }
 
@@ -417,15 +553,40 @@ impl Cluster {
     }
 }
 
+/// The container of a driver, as its livenessprobe has it started again.
+struct DriverContainer {
+    driver: Arc<Driver>,
+    recorder: Recorder,
+    registration: Arc<Notify>,
+}
+
+#[async_trait]
+impl Container for DriverContainer {
+    async fn restart(&self) {
+        // A driver that does not come back goes on failing its probe.
+        if let Err(error) = restart(&self.driver, &self.recorder).await {
+            tracing::warn!("the driver does not start again: {error}");
+        }
+        self.registration.notify_one();
+    }
+}
+
+async fn restart(driver: &Driver, recorder: &Recorder) -> Result<(), ClusterError> {
+    for instance in driver.instances() {
+        instance.restart(recorder, Signal::Kill).await.map_err(|error| ClusterError::Restart(error.to_string()))?;
+    }
+    Ok(())
+}
+
 /// The name of the driver; a registrar that ends without one is started again a few times.
 async fn register(client: &CsiClient) -> Result<String, String> {
     for _ in 1..REGISTRAR_TRIES {
-        if let Ok(name) = driver_name(client, REGISTRAR_LIMIT).await {
+        if let Ok(name) = driver_name(client, node_driver_registrar::LIMIT).await {
             return Ok(name);
         }
         sleep(client.context.timing.of(PROBE_PAUSE)).await;
     }
-    driver_name(client, REGISTRAR_LIMIT).await
+    driver_name(client, node_driver_registrar::LIMIT).await
 }
 
 impl Drop for Cluster {

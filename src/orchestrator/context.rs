@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{departure::Departure, object::CsiDriver, store::Store, timing::Timing};
+use super::{
+    csi_client::Turns,
+    departure::Departure,
+    object::{CsiDriver, Event, Metadata},
+    store::Store,
+    timing::Timing,
+};
 use crate::{
     history::{Recorder, Request},
     spec::Rpc,
@@ -80,9 +86,29 @@ pub struct Context {
     pub nemesis: Arc<dyn Nemesis>,
     /// Departures of Kubernetes that are switched off.
     pub without: BTreeSet<Departure>,
+    /// The volumes that a call is under way for, where these have to come one after the other.
+    pub(super) turns: Turns,
+    /// Whether kubelets measure volumes.
+    pub measures: bool,
+    /// Whether kubelets look at the condition of what they measure (the gate CSIVolumeHealth).
+    pub checks_health: bool,
 }
 
 impl Context {
+    /// Tells something about an object; what was told before for the same reason is replaced.
+    pub(super) fn tell(&self, regarding: &str, reason: &str, message: &str) {
+        let name = format!("{regarding}.{reason}");
+        let event = Event {
+            metadata: Metadata::named(&name),
+            regarding: regarding.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        if self.store.create(event).is_err() {
+            let _ = self.store.note(&name, |event: &mut Event| message.clone_into(&mut event.message));
+        }
+    }
+
     /// Whether Kubernetes departs here from what the specification asks.
     pub fn departs(&self, departure: Departure) -> bool {
         !self.without.contains(&departure)

@@ -1,11 +1,18 @@
 //! The edge to the driver: one call with its limit, recorded, and what its answer means to whoever called.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
-use super::context::{Context, Fate};
+use super::{
+    context::{Context, Fate},
+    departure::Departure,
+};
 use crate::{
     history::{Lost, Request},
     spec::Rpc,
@@ -81,6 +88,42 @@ const fn is_query(rpc: Rpc) -> bool {
     matches!(rpc, Rpc::GetPluginInfo | Rpc::ControllerGetCapabilities | Rpc::NodeGetCapabilities)
 }
 
+/// Lets the calls for one volume come one after the other, whoever makes them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Turns {
+    /// Waits for the turn of a call; `None` for one that is about no volume.
+    async fn take(&self, request: &Request) -> Option<OwnedMutexGuard<()>> {
+        let volume = volume_of(request).filter(|volume| !volume.is_empty())?;
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(volume.to_owned()).or_default().clone()
+        };
+        Some(turn.lock_owned().await)
+    }
+}
+
+/// The volume that a call is about.
+fn volume_of(request: &Request) -> Option<&str> {
+    Some(match request {
+        Request::DeleteVolume(request) => &request.volume_id,
+        Request::ControllerPublishVolume(request) => &request.volume_id,
+        Request::ControllerUnpublishVolume(request) => &request.volume_id,
+        Request::ControllerExpandVolume(request) => &request.volume_id,
+        Request::ControllerModifyVolume(request) => &request.volume_id,
+        Request::ControllerGetVolume(request) => &request.volume_id,
+        Request::CreateSnapshot(request) => &request.source_volume_id,
+        Request::NodeStageVolume(request) => &request.volume_id,
+        Request::NodeUnstageVolume(request) => &request.volume_id,
+        Request::NodePublishVolume(request) => &request.volume_id,
+        Request::NodeUnpublishVolume(request) => &request.volume_id,
+        Request::NodeExpandVolume(request) => &request.volume_id,
+        Request::NodeGetVolumeStats(request) => &request.volume_id,
+        _ => return None,
+    })
+}
+
 /// The connection of one component to one of the driver's processes.
 #[derive(Clone)]
 pub(super) struct CsiClient {
@@ -107,6 +150,10 @@ impl CsiClient {
         let request: Request = request.into();
         let rpc = request.rpc();
         let limit = self.context.timing.call_limit(limit);
+        let _turn = match self.context.departs(Departure::CallSideBySide) {
+            true => None,
+            false => self.context.turns.take(&request).await,
+        };
         let (driver, recorder, component) = (&self.driver, &self.context.recorder, &self.component);
         let answer = match self.context.nemesis.fate(&request) {
             Fate::Calm => driver.call(recorder, component, &request, limit).await,

@@ -3,6 +3,21 @@
 /// A departure of Kubernetes from the duties of an orchestrator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum Departure {
+    /// D-01: several calls for one volume are under way, made by components that know nothing of each other.
+    #[value(name = "D-01")]
+    CallSideBySide,
+    /// D-04: `volume_context` has the provisioner's identity and tells of the pod, beside what CreateVolume gave.
+    #[value(name = "D-04")]
+    AddToContext,
+    /// D-05: staging paths are named to drivers that do not stage.
+    #[value(name = "D-05")]
+    NameStagingAlways,
+    /// D-06: volumes of a lost node are detached without having been unpublished and unstaged there.
+    #[value(name = "D-06")]
+    DetachByForce,
+    /// D-07: volumes in use are expanded whether or not the plugin says that it can.
+    #[value(name = "D-07")]
+    ExpandInUse,
     /// D-08: an attachment that may be there does not keep a single-node volume from being attached elsewhere.
     #[value(name = "D-08")]
     AttachBesideUncertain,
@@ -12,4 +27,13 @@ pub enum Departure {
     /// D-11: a failed query of capabilities counts as proof that nothing is published, whatever its code.
     #[value(name = "D-11")]
     FailedQueryIsFinal,
+    /// D-12: the snapshotter asks for the plugin's name before it knows that the plugin is ready.
+    #[value(name = "D-12")]
+    NameBeforeProbe,
+    /// D-13: the capabilities of the group controller are asked of plugins that say they have no such service.
+    #[value(name = "D-13")]
+    AskForGroups,
+    /// D-14: volumes are measured without their staging path.
+    #[value(name = "D-14")]
+    MeasureWithoutStaging,
 }

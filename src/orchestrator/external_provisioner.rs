@@ -14,10 +14,12 @@ use super::{
     context::Context,
     controller::{self, Controller},
     csi_client::CsiClient,
+    departure::Departure,
     names,
     object::{
         ClaimReference, DataSource, Kind, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy,
-        StorageClass, VolumeAttachment, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotContent,
+        StorageClass, VolumeAttachment, VolumeAttributesClass, VolumeMode, VolumePhase, VolumeSnapshot,
+        VolumeSnapshotContent,
     },
     store::{Change, Store},
     timing::{PROVISIONER_LIMIT, PROVISIONER_RESYNC, SLOW_RETRY},
@@ -159,8 +161,20 @@ impl Claims {
             secrets: self.client.secrets(Rpc::CreateVolume),
             volume_content_source: source,
             accessibility_requirements: requirement,
-            mutable_parameters: BTreeMap::new(),
+            mutable_parameters: self.mutable_parameters(claim)?,
         })
+    }
+
+    /// The attributes that the claim wants, if it wants some.
+    fn mutable_parameters(&self, claim: &PersistentVolumeClaim) -> Result<BTreeMap<String, String>, &'static str> {
+        if claim.attributes_class.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        if !self.capabilities.controller(Type::ModifyVolume) {
+            return Err("the driver knows no classes of attributes");
+        }
+        let class: Option<VolumeAttributesClass> = self.store().get(&claim.attributes_class);
+        class.map(|class| class.parameters).ok_or("there is no such class of attributes")
     }
 
     /// The source of the content, protected from now on.
@@ -292,13 +306,17 @@ impl Claims {
             return Next::Retry;
         }
         let mut attributes = volume.volume_context;
-        attributes.entry(names::PROVISIONER_IDENTITY.to_owned()).or_insert_with(|| self.identity.clone());
+        if self.client.context.departs(Departure::AddToContext) {
+            attributes.entry(names::PROVISIONER_IDENTITY.to_owned()).or_insert_with(|| self.identity.clone());
+        }
         let driver = &self.client.context.csi_driver.name;
         let (claim, class) = (&order.claim, &order.class);
         let mut metadata = Metadata::named(names::volume(&uid));
         metadata.annotations.insert(names::PROVISIONED_BY.to_owned(), driver.clone());
         metadata.finalizers.insert(names::VOLUME_PROTECTION.to_owned());
-        metadata.finalizers.insert(names::PROVISIONER_FINALIZER.to_owned());
+        if class.reclaim_policy == ReclaimPolicy::Delete {
+            metadata.finalizers.insert(names::PROVISIONER_FINALIZER.to_owned());
+        }
         let object = PersistentVolume {
             metadata,
             driver: driver.clone(),
@@ -312,6 +330,7 @@ impl Claims {
             reclaim_policy: class.reclaim_policy,
             storage_class: class.metadata.name.clone(),
             read_only: false,
+            attributes_class: claim.attributes_class.clone(),
             accessible_topology: volume.accessible_topology.into_iter().map(|one| one.segments).collect(),
             claim: Some(ClaimReference { name: claim.metadata.name.clone(), uid: uid.clone() }),
             phase: VolumePhase::Available,
@@ -347,7 +366,7 @@ impl Controller for Claims {
         match change.kind {
             Kind::PersistentVolumeClaim => vec![change.name.clone()],
             // A source that became ready, a class that appeared.
-            Kind::VolumeSnapshot | Kind::StorageClass => self.all(),
+            Kind::VolumeSnapshot | Kind::StorageClass | Kind::VolumeAttributesClass => self.all(),
             _ => Vec::new(),
         }
     }

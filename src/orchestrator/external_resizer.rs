@@ -1,4 +1,4 @@
-//! external-resizer: ControllerExpandVolume for claims that ask for more than they have.
+//! external-resizer: ControllerExpandVolume for claims that ask for more than they have; `modify_controller` does the rest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +15,8 @@ use super::{
     context::Context,
     controller::{self, Controller},
     csi_client::{CsiClient, RpcError},
+    departure::Departure,
+    modify_controller::Modifications,
     names,
     object::{Kind, PersistentVolume, PersistentVolumeClaim, Pod, ResizePhase},
     pv_controller::uses,
@@ -54,6 +56,8 @@ struct Claims {
     client: CsiClient,
     /// Only the node expands: the controller is not called.
     is_trivial: bool,
+    /// Whether volumes in use are expanded.
+    asks_in_use: bool,
     memory: Mutex<BTreeMap<String, Remembered>>,
 }
 
@@ -71,24 +75,40 @@ async fn work(client: CsiClient, context: &Context) -> Exit {
         capabilities::probe(&client, PROVISIONER_LIMIT).await?;
         capabilities::driver_name(&client, PROVISIONER_LIMIT).await?;
         let capabilities = capabilities::of_plugin(&client, PROVISIONER_LIMIT).await?;
-        let can = can_expand(&client, &capabilities).await.map_err(|error| error.to_string())?;
+        let can_expand = can_expand(&client, &capabilities).await.map_err(|error| error.to_string())?;
+        let mut can_modify = false;
         if capabilities.plugin(Plugin::ControllerService) {
             // Asked once more for each of SINGLE_NODE_MULTI_WRITER and MODIFY_VOLUME.
             for _ in 0..2 {
                 let asked = capabilities::controller(&client, START, PROVISIONER_LIMIT).await;
-                asked.map_err(|error: RpcError| error.to_string())?;
+                let asked = asked.map_err(|error: RpcError| error.to_string())?;
+                can_modify = asked.contains(&Type::ModifyVolume.into());
             }
         }
-        Ok::<_, Exit>(can)
+        Ok::<_, Exit>((can_expand, can_modify, capabilities.expands_in_use()))
     };
-    let is_trivial = match started.await {
-        Ok(Some(is_trivial)) => is_trivial,
-        // Nobody deploys a resizer beside a driver that cannot expand: it would end at once, again and again.
-        Ok(None) => return pending().await,
+    let (can_expand, can_modify, expands_in_use) = match started.await {
+        Ok(can) => can,
         Err(exit) => return exit,
     };
-    let claims = Arc::new(Claims { client, is_trivial, memory: Mutex::default() });
-    match controller::run(claims, context, WORKERS, ATTACHER_RESYNC).await {}
+    let asks_in_use = expands_in_use || context.departs(Departure::ExpandInUse);
+    let modifications = async {
+        if !can_modify {
+            return pending().await;
+        }
+        let modifications = Arc::new(Modifications::new(client.clone()));
+        controller::run(modifications, context, WORKERS, ATTACHER_RESYNC).await
+    };
+    let expansions = async {
+        // Nobody deploys a resizer beside a driver that can do neither: it would end at once, again and again.
+        let Some(is_trivial) = can_expand else { return pending().await };
+        let claims = Arc::new(Claims { client: client.clone(), is_trivial, asks_in_use, memory: Mutex::default() });
+        controller::run(claims, context, WORKERS, ATTACHER_RESYNC).await
+    };
+    tokio::select! {
+        never = expansions => match never {},
+        never = modifications => match never {},
+    }
 }
 
 /// Whether the node alone expands; `None` when nobody does.
@@ -164,6 +184,10 @@ impl Claims {
 
     fn store(&self) -> &Store {
         &self.client.context.store
+    }
+
+    fn is_attached(&self, volume: &str) -> bool {
+        self.store().read(|tables| tables.attachments.values().any(|one| one.volume_name == volume))
     }
 
     async fn expand(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume, size: i64) -> Next {
@@ -295,6 +319,8 @@ impl Controller for Claims {
             Step::Nothing => Next::Settled,
             Step::WaitForUsers => Next::Retry,
             Step::WaitUntil(until) => Next::After(Duration::from_millis(until - now)),
+            // Tried again when it is used no more: every change of the claim's pods is a while away.
+            Step::Expand(_) if !self.asks_in_use && (has_users || self.is_attached(&claim.volume_name)) => Next::Retry,
             Step::Expand(size) => self.expand(&claim, &volume, size).await,
         }
     }

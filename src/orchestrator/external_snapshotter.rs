@@ -9,6 +9,8 @@ use super::{
     context::Context,
     controller::{self, Controller},
     csi_client::CsiClient,
+    departure::Departure,
+    group_snapshotter::{self, GroupContents},
     names,
     object::{Kind, ReclaimPolicy, VolumeSnapshotContent},
     store::{Change, Store},
@@ -16,7 +18,10 @@ use super::{
     work_queue::Next,
 };
 use crate::{
-    csi::v1::{self, controller_service_capability::rpc::Type},
+    csi::v1::{
+        self, controller_service_capability::rpc::Type, group_controller_service_capability::rpc::Type as Group,
+        plugin_capability::service::Type as Plugin,
+    },
     spec::Rpc,
 };
 
@@ -45,8 +50,13 @@ pub(super) async fn run(client: CsiClient) -> Exit {
 async fn work(client: CsiClient, context: &Context) -> Exit {
     let started = async {
         // This one asks for the name before it knows that the driver is ready.
-        capabilities::driver_name(&client, SNAPSHOTTER_LIMIT).await?;
-        capabilities::probe(&client, SNAPSHOTTER_LIMIT).await?;
+        if context.departs(Departure::NameBeforeProbe) {
+            capabilities::driver_name(&client, SNAPSHOTTER_LIMIT).await?;
+            capabilities::probe(&client, SNAPSHOTTER_LIMIT).await?;
+        } else {
+            capabilities::probe(&client, SNAPSHOTTER_LIMIT).await?;
+            capabilities::driver_name(&client, SNAPSHOTTER_LIMIT).await?;
+        }
         let asked = capabilities::controller(&client, START, SNAPSHOTTER_LIMIT).await;
         asked.map_err(|error| error.to_string())
     };
@@ -56,7 +66,32 @@ async fn work(client: CsiClient, context: &Context) -> Exit {
         Ok(_) => return pending().await,
         Err(exit) => return exit,
     }
-    match controller::run(Arc::new(Contents { client }), context, WORKERS, PROVISIONER_RESYNC).await {}
+    let groups = async {
+        // Asked also of drivers that say they have no such service, unless that is switched off.
+        let has_service = match context.departs(Departure::AskForGroups) {
+            true => true,
+            false => {
+                let plugin = capabilities::of_plugin(&client, SNAPSHOTTER_LIMIT).await;
+                plugin.is_ok_and(|plugin| plugin.plugin(Plugin::GroupControllerService))
+            }
+        };
+        if !has_service {
+            return pending().await;
+        }
+        let capabilities = group_snapshotter::capabilities(&client).await;
+        match capabilities.contains(&Group::CreateDeleteGetVolumeGroupSnapshot.into()) {
+            true => {
+                let groups = Arc::new(GroupContents::new(client.clone()));
+                controller::run(groups, context, WORKERS, PROVISIONER_RESYNC).await
+            }
+            false => pending().await,
+        }
+    };
+    let contents = Arc::new(Contents { client: client.clone() });
+    tokio::select! {
+        never = controller::run(contents, context, WORKERS, PROVISIONER_RESYNC) => match never {},
+        never = groups => match never {},
+    }
 }
 
 /// What is to be done for a content.
@@ -65,6 +100,8 @@ enum Step {
     Nothing,
     /// Cut it, or ask for it again until it is ready.
     Create,
+    /// It was there first, or was cut with its group: look for it until it is ready.
+    Find,
     /// Delete the driver's snapshot.
     Delete,
     /// There is nothing to delete, or it is to stay.
@@ -73,7 +110,10 @@ enum Step {
 
 fn step(content: &VolumeSnapshotContent) -> Step {
     let is_being_created = content.metadata.annotations.contains_key(names::SNAPSHOT_BEING_CREATED);
-    let stays = content.handle.is_empty() || content.deletion_policy == ReclaimPolicy::Retain;
+    let was_there = content.source_handle.is_empty() || !content.group.is_empty();
+    // Members go with their group.
+    let stays =
+        content.handle.is_empty() || content.deletion_policy == ReclaimPolicy::Retain || !content.group.is_empty();
     match content.metadata.is_deleting() {
         true if !content.metadata.finalizers.contains(names::CONTENT_PROTECTION) => Step::Nothing,
         // Whether there is a snapshot is open: it is asked for again, and deleted then.
@@ -81,6 +121,7 @@ fn step(content: &VolumeSnapshotContent) -> Step {
         true if stays => Step::Release,
         true => Step::Delete,
         false if content.is_ready => Step::Nothing,
+        false if was_there => Step::Find,
         false => Step::Create,
     }
 }
@@ -105,7 +146,7 @@ impl Contents {
                     source_volume_id: content.source_handle.clone(),
                     name: names::snapshot(&content.snapshot_uid),
                     secrets: self.client.secrets(Rpc::CreateSnapshot),
-                    parameters: self.client.context.profile.snapshot_parameters.clone(),
+                    parameters: content.parameters.clone(),
                 };
                 self.client.call(&subject, request, SNAPSHOTTER_LIMIT).await
             }
@@ -140,6 +181,44 @@ impl Contents {
                 Next::Retry
             }
         }
+    }
+
+    /// Asked for by its id where the driver lists snapshots, and taken as ready where it does not.
+    async fn find(&self, content: &VolumeSnapshotContent) -> Next {
+        let name = &content.metadata.name;
+        let subject = self.subject(name);
+        let listed = match capabilities::controller(&self.client, &subject, SNAPSHOTTER_LIMIT).await {
+            Ok(capabilities) if capabilities.contains(&Type::ListSnapshots.into()) => {
+                let request = v1::ListSnapshotsRequest {
+                    snapshot_id: content.handle.clone(),
+                    secrets: self.client.secrets(Rpc::ListSnapshots),
+                    ..v1::ListSnapshotsRequest::default()
+                };
+                self.client.call(&subject, request, SNAPSHOTTER_LIMIT).await.map(|reply| {
+                    let snapshot = reply.entries.into_iter().next().and_then(|entry| entry.snapshot);
+                    snapshot.map(|snapshot| (snapshot.ready_to_use, snapshot.size_bytes))
+                })
+            }
+            Ok(_) => Ok(Some((true, content.size))),
+            Err(error) => Err(error),
+        };
+        let found = match listed {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(format!("the driver lists no snapshot {}", content.handle)),
+            Err(error) => Err(error.to_string()),
+        };
+        let is_ready = matches!(found, Ok((true, _)));
+        let note = |content: &mut VolumeSnapshotContent| match found {
+            Ok((is_ready, size)) => {
+                content.is_ready = is_ready;
+                content.size = size;
+                content.error = None;
+            }
+            Err(error) => content.error = Some(error),
+        };
+        // A content that is gone is not noted on.
+        let _ = self.store().note(name, note);
+        if is_ready { Next::Settled } else { Next::Retry }
     }
 
     async fn delete(&self, content: &VolumeSnapshotContent) -> Next {
@@ -193,6 +272,7 @@ impl Controller for Contents {
         match step(&content) {
             Step::Nothing => Next::Settled,
             Step::Create => self.create(&content).await,
+            Step::Find => self.find(&content).await,
             Step::Delete => self.delete(&content).await,
             Step::Release => self.release(key),
         }
@@ -205,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_may_be_being_cut_is_asked_for_before_it_is_deleted() {
-        let mut content = VolumeSnapshotContent::default();
+        let mut content = VolumeSnapshotContent { source_handle: "v".into(), ..VolumeSnapshotContent::default() };
         assert_eq!(step(&content), Step::Create);
         content.metadata.finalizers.insert(names::CONTENT_PROTECTION.into());
         content.metadata.deletion_timestamp = Some(1);
@@ -214,6 +294,24 @@ mod tests {
         assert_eq!(step(&content), Step::Create);
         content.metadata.annotations.clear();
         content.handle = "s".into();
+        content.source_handle = "v".into();
         assert_eq!(step(&content), Step::Delete);
+        content.group = "g".into();
+        assert_eq!(step(&content), Step::Release, "members go with their group");
+    }
+
+    #[test]
+    fn what_was_there_first_is_looked_for_and_never_cut() {
+        let mut content = VolumeSnapshotContent { handle: "s".into(), ..VolumeSnapshotContent::default() };
+        assert_eq!(step(&content), Step::Find);
+        content.is_ready = true;
+        assert_eq!(step(&content), Step::Nothing);
+        let member = VolumeSnapshotContent {
+            handle: "s".into(),
+            source_handle: "v".into(),
+            group: "g".into(),
+            ..VolumeSnapshotContent::default()
+        };
+        assert_eq!(step(&member), Step::Find);
     }
 }

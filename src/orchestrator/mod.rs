@@ -14,16 +14,24 @@ mod csi_client;
 mod departure;
 mod dice;
 mod external_attacher;
+mod external_health_monitor;
 mod external_provisioner;
 mod external_resizer;
 mod external_snapshotter;
+mod group_snapshot_controller;
+mod group_snapshotter;
 mod kubelet;
+mod livenessprobe;
+mod manifest;
+mod modify_controller;
 mod names;
+mod node_driver_registrar;
 mod object;
 mod outcome;
 mod pending_operations;
 mod pv_controller;
 mod scheduler;
+mod scripted;
 mod snapshot_controller;
 mod store;
 mod timing;
@@ -31,17 +39,21 @@ mod topology;
 mod work_queue;
 mod workload;
 
-pub use cluster::{Cluster, ClusterError, NodeSetup, Settings};
+pub use cluster::{Cluster, ClusterError, NodeMounts, NodeSetup, Settings, Watching};
 pub use context::{Context, Fate, Nemesis, Peace, Trouble, Troubles};
 pub use csi_client::RpcError;
 pub use departure::Departure;
 pub use dice::Dice;
+pub use manifest::{ClassSource, Manifest, ManifestError, Objects, TestDriver, parse as parse_manifest};
 pub use object::{
-    AccessMode, BindingMode, ClaimReference, CsiDriver, DataSource, Kind, Metadata, Node, Object, PersistentVolume,
-    PersistentVolumeClaim, Pod, PodPhase, PodVolume, ReclaimPolicy, Registration, ResizePhase, StorageClass,
-    VolumeAttachment, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotContent,
+    AccessMode, BindingMode, ClaimReference, CsiDriver, DataSource, Event, FsGroupPolicy, InlineVolume, Kind, Metadata,
+    Modification, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod, PodPhase, PodVolume, ReclaimPolicy,
+    Registration, ResizePhase, StorageClass, VolumeAttachment, VolumeAttributesClass, VolumeGroupSnapshot,
+    VolumeGroupSnapshotContent, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
+    VolumeSource,
 };
 pub use outcome::{Stuck, WorkloadOutcome};
+pub use scripted::play_objects;
 pub use store::{Change, Store, StoreError, Tables, Watch};
 pub use timing::{Backoff, Timing};
 pub use workload::{FaultKind, RandomNemesis, Watcher, Workload, tear_down};

@@ -46,6 +46,8 @@ pub(super) const PROVISIONER_IDENTITY: &str = "storage.kubernetes.io/csiProvisio
 pub(super) const FS_TYPE: &str = "csi.storage.k8s.io/fstype";
 /// Its older name.
 pub(super) const FS_TYPE_OLD: &str = "fstype";
+/// The key under which tokens of a pod's service account come.
+pub(super) const SERVICE_ACCOUNT_TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 /// Keys of class parameters below this prefix are for the sidecars.
 pub(super) const RESERVED_PREFIX: &str = "csi.storage.k8s.io/";
 
@@ -57,6 +59,16 @@ pub(super) fn volume(claim_uid: &str) -> String {
 /// The name of CreateSnapshot.
 pub(super) fn snapshot(snapshot_uid: &str) -> String {
     format!("snapshot-{snapshot_uid}")
+}
+
+/// The name of CreateVolumeGroupSnapshot.
+pub(super) fn group_snapshot(group_snapshot_uid: &str) -> String {
+    format!("groupsnapshot-{group_snapshot_uid}")
+}
+
+/// The name of the content of a group snapshot.
+pub(super) fn group_snapshot_content(group_snapshot_uid: &str) -> String {
+    format!("groupsnapcontent-{group_snapshot_uid}")
 }
 
 /// The name of the content of a snapshot.
@@ -72,6 +84,16 @@ pub(super) fn attachment(handle: &str, driver: &str, node: &str) -> String {
 /// The name under which kubelet and attach/detach controller know a volume.
 pub(super) fn unique_volume(driver: &str, handle: &str) -> String {
     format!("kubernetes.io/csi/{driver}^{handle}")
+}
+
+/// The `volume_id` of a volume that lives and dies with its pod.
+pub(super) fn inline_handle(pod_uid: &str, volume: &str) -> String {
+    format!("csi-{}", sha256(&[pod_uid, volume]))
+}
+
+/// The name under which a kubelet knows a volume that lives and dies with its pod.
+pub(super) fn unique_inline_volume(pod_uid: &str, volume: &str) -> String {
+    format!("kubernetes.io/csi/{pod_uid}-{volume}")
 }
 
 /// The finalizer of the attacher.

@@ -1,12 +1,12 @@
 //! How a workload ended: what runs, what is stuck, and which answer keeps it stuck.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use super::{
     context::{Context, Trouble},
     external_attacher, external_provisioner,
     kubelet::component,
-    object::{Node, Pod},
+    object::{Node, Pod, PodVolume},
     store::Tables,
 };
 
@@ -23,6 +23,10 @@ pub struct WorkloadOutcome {
     pub faults: usize,
     /// How many pods ran in the end.
     pub running: usize,
+    /// How long it took from the first object until all was as it should be.
+    pub steady_after: Duration,
+    /// How long it took from there until nothing was left.
+    pub gone_after: Duration,
     /// What did not come about.
     pub stuck: Vec<Stuck>,
 }
@@ -69,13 +73,13 @@ fn why(pod: &Pod, tables: &Tables, troubles: &[Trouble], at: u64) -> Stuck {
         troubles.iter().find(|trouble| trouble.component == component && trouble.subject == subject).cloned()
     };
     let stuck = |waits_for: String, because| Stuck { object: object.clone(), waits_for, because, at };
-    for volume in &pod.volumes {
-        let Some(claim) = tables.claims.get(&volume.claim) else {
-            return stuck(format!("claim {}, which is gone", volume.claim), None);
+    for name in pod.volumes.iter().filter_map(PodVolume::claim) {
+        let Some(claim) = tables.claims.get(name) else {
+            return stuck(format!("claim {name}, which is gone"), None);
         };
         if !claim.is_bound {
-            let trouble = find(external_provisioner::NAME, format!("claim {}", volume.claim));
-            return stuck(format!("claim {}", volume.claim), trouble);
+            let trouble = find(external_provisioner::NAME, format!("claim {name}"));
+            return stuck(format!("claim {name}"), trouble);
         }
         if pod.node_name.is_empty() {
             continue;
@@ -118,7 +122,7 @@ pub(super) fn leftovers(context: &Context, remains: &BTreeSet<PathBuf>) -> Vec<S
             let volumes: Vec<&str> = pod
                 .volumes
                 .iter()
-                .filter_map(|volume| tables.claims.get(&volume.claim))
+                .filter_map(|volume| tables.claims.get(volume.claim()?))
                 .map(|claim| claim.volume_name.as_str())
                 .collect();
             add(format!("pod {}", pod.metadata.name), "its volumes to be unmounted", &volumes);

@@ -121,11 +121,12 @@ fn fits(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
 
 fn bind(store: &Store, claim: &PersistentVolumeClaim, volume: &str) {
     let owner = ClaimReference { name: claim.metadata.name.clone(), uid: claim.metadata.uid.clone() };
-    let mut capacity = 0;
+    let (mut capacity, mut attributes_class) = (0, String::new());
     let bind_volume = |volume: &mut PersistentVolume| {
         volume.claim = Some(owner);
         volume.phase = VolumePhase::Bound;
         capacity = volume.capacity;
+        attributes_class.clone_from(&volume.attributes_class);
     };
     if store.modify(volume, bind_volume).is_err() {
         return;
@@ -134,6 +135,7 @@ fn bind(store: &Store, claim: &PersistentVolumeClaim, volume: &str) {
         claim.volume_name = volume.to_owned();
         claim.is_bound = true;
         claim.capacity = capacity;
+        claim.current_attributes_class = attributes_class;
         claim.metadata.annotations.insert(names::BIND_COMPLETED.to_owned(), "yes".to_owned());
     };
     let _ = store.modify(&claim.metadata.name, bind_claim);
@@ -146,7 +148,7 @@ fn exists(claim: &ClaimReference, tables: &Tables) -> bool {
 /// Whether a pod keeps a claim from being deleted.
 pub(super) fn uses(pod: &Pod, claim: &str) -> bool {
     let has_ended = pod.phase == PodPhase::Succeeded && !pod.containers_run;
-    !has_ended && pod.volumes.iter().any(|volume| volume.claim == claim)
+    !has_ended && pod.has_claim(claim)
 }
 
 #[cfg(test)]
@@ -215,7 +217,7 @@ mod tests {
         let mut claim = claim();
         claim.metadata.deletion_timestamp = Some(1);
         claim.metadata.finalizers.insert(names::CLAIM_PROTECTION.into());
-        let volume = PodVolume { name: "data".into(), claim: "c".into(), read_only: false };
+        let volume = PodVolume::of_claim("data", "c");
         tables.pods.insert("p".into(), Pod { volumes: vec![volume], ..Pod::default() });
         assert_eq!(next_for_claim(&claim, &tables), ClaimStep::Nothing);
         tables.pods.clear();

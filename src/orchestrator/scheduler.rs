@@ -7,7 +7,7 @@ use super::{
     context::Context,
     dice::Dice,
     names,
-    object::{AccessMode, BindingMode, Node, PersistentVolumeClaim, Pod},
+    object::{AccessMode, BindingMode, Node, PersistentVolumeClaim, Pod, PodVolume},
     pv_controller::uses,
     store::{Store, Tables},
 };
@@ -64,8 +64,9 @@ fn placement(pod: &Pod, tables: &Tables) -> Placement {
     if !pod.node_name.is_empty() || pod.metadata.is_deleting() {
         return Placement::Wait;
     }
-    let claims: Vec<_> = pod.volumes.iter().filter_map(|volume| tables.claims.get(&volume.claim)).collect();
-    if claims.len() != pod.volumes.len() || claims.iter().any(|claim| claim.metadata.is_deleting()) {
+    let wanted: Vec<&str> = pod.volumes.iter().filter_map(PodVolume::claim).collect();
+    let claims: Vec<_> = wanted.iter().filter_map(|claim| tables.claims.get(*claim)).collect();
+    if claims.len() != wanted.len() || claims.iter().any(|claim| claim.metadata.is_deleting()) {
         return Placement::Wait;
     }
     if claims.iter().any(|claim| is_taken(pod, claim, tables)) {
@@ -127,7 +128,7 @@ fn name(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orchestrator::object::{Metadata, PodVolume, Registration, StorageClass};
+    use crate::orchestrator::object::{Metadata, Registration, StorageClass};
 
     fn world(binding_mode: BindingMode, access: AccessMode) -> (Pod, Tables) {
         let class = StorageClass { metadata: Metadata::named("s"), binding_mode, ..Default::default() };
@@ -143,7 +144,7 @@ mod tests {
             registration: Some(Registration::default()),
             ..Node::default()
         };
-        let volume = PodVolume { name: "data".into(), claim: "c".into(), read_only: false };
+        let volume = PodVolume::of_claim("data", "c");
         let pod = Pod {
             metadata: Metadata { uid: "1".into(), ..Metadata::named("p") },
             volumes: vec![volume],

@@ -1,11 +1,14 @@
 //! The snapshot controller: contents for snapshots, and their protection while they are cut or restored. It makes no calls.
 
-use std::convert::Infallible;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use super::{
     context::Context,
-    names,
-    object::{DataSource, Metadata, PersistentVolumeClaim, ReclaimPolicy, VolumeSnapshot, VolumeSnapshotContent},
+    group_snapshot_controller, names,
+    object::{
+        DataSource, Metadata, PersistentVolumeClaim, ReclaimPolicy, VolumeSnapshot, VolumeSnapshotClass,
+        VolumeSnapshotContent,
+    },
     store::{Store, Tables},
 };
 
@@ -14,8 +17,9 @@ pub(super) async fn run(context: Context) -> Infallible {
     let mut watch = context.store.watch();
     loop {
         for snapshot in context.store.list::<VolumeSnapshot>() {
-            reconcile(&context.store, &context.csi_driver.name, &snapshot);
+            reconcile(&context, &snapshot);
         }
+        group_snapshot_controller::pass(&context);
         release_sources(&context.store);
         if watch.changes().is_empty() {
             watch.changed().await;
@@ -37,9 +41,17 @@ enum Step {
     Release,
 }
 
+/// The content of a snapshot: one that was named, or the one that is made for it.
+fn content_name(snapshot: &VolumeSnapshot) -> String {
+    match snapshot.content.is_empty() {
+        true => names::snapshot_content(&snapshot.metadata.uid),
+        false => snapshot.content.clone(),
+    }
+}
+
 fn step(snapshot: &VolumeSnapshot, driver: &str, tables: &Tables) -> Step {
     let metadata = &snapshot.metadata;
-    let content = tables.snapshot_contents.get(&names::snapshot_content(&metadata.uid));
+    let content = tables.snapshot_contents.get(&content_name(snapshot));
     if metadata.is_deleting() {
         let is_source = DataSource::Snapshot(metadata.name.clone());
         let is_restored = metadata.finalizers.contains(names::RESTORE_PROTECTION)
@@ -47,6 +59,8 @@ fn step(snapshot: &VolumeSnapshot, driver: &str, tables: &Tables) -> Step {
         return match content {
             Some(_) if is_restored => Step::Nothing,
             Some(content) if content.metadata.is_deleting() => Step::Nothing,
+            // It stays, and so does the driver's snapshot.
+            Some(content) if content.deletion_policy == ReclaimPolicy::Retain => Step::Release,
             Some(_) => Step::DeleteContent,
             None => Step::Release,
         };
@@ -56,6 +70,10 @@ fn step(snapshot: &VolumeSnapshot, driver: &str, tables: &Tables) -> Step {
     }
     let claim = tables.claims.get(&snapshot.claim).filter(|claim| claim.is_bound && !claim.metadata.is_deleting());
     let Some(volume) = claim.and_then(|claim| tables.volumes.get(&claim.volume_name)) else { return Step::Nothing };
+    let class = tables.snapshot_classes.get(&snapshot.class);
+    if !snapshot.class.is_empty() && class.is_none() {
+        return Step::Nothing;
+    }
     let mut content = Metadata::named(names::snapshot_content(&metadata.uid));
     content.finalizers.insert(names::CONTENT_PROTECTION.to_owned());
     Step::Create(Box::new(VolumeSnapshotContent {
@@ -64,12 +82,21 @@ fn step(snapshot: &VolumeSnapshot, driver: &str, tables: &Tables) -> Step {
         snapshot: metadata.name.clone(),
         snapshot_uid: metadata.uid.clone(),
         source_handle: volume.handle.clone(),
-        deletion_policy: ReclaimPolicy::Delete,
+        parameters: class.map(parameters).unwrap_or_default(),
+        deletion_policy: class.map(|class| class.deletion_policy).unwrap_or_default(),
         ..VolumeSnapshotContent::default()
     }))
 }
 
-fn reconcile(store: &Store, driver: &str, snapshot: &VolumeSnapshot) {
+/// Class parameters as the driver sees them: without the reserved keys.
+fn parameters(class: &VolumeSnapshotClass) -> BTreeMap<String, String> {
+    let mut parameters = class.parameters.clone();
+    parameters.retain(|key, _| !key.starts_with(names::RESERVED_PREFIX));
+    parameters
+}
+
+fn reconcile(context: &Context, snapshot: &VolumeSnapshot) {
+    let (store, driver) = (&context.store, context.csi_driver.name.as_str());
     let name = &snapshot.metadata.name;
     // Objects that vanish meanwhile are met in the next pass.
     match store.read(|tables| step(snapshot, driver, tables)) {
@@ -84,12 +111,26 @@ fn reconcile(store: &Store, driver: &str, snapshot: &VolumeSnapshot) {
                 snapshot.content = content_name;
                 snapshot.metadata.finalizers.insert(names::SNAPSHOT_PROTECTION.to_owned());
             };
+            let mut content = *content;
+            if snapshot.class.is_empty() {
+                content.parameters.clone_from(&context.profile.snapshot_parameters);
+            }
             if store.modify(name, bind).is_ok() {
-                let _ = store.create(*content);
+                let _ = store.create(content);
             }
         }
         Step::Update(content) => {
+            if content.snapshot_uid.is_empty() {
+                // It was there first, and is this snapshot's from now on.
+                let uid = snapshot.metadata.uid.clone();
+                let bind = |content: &mut VolumeSnapshotContent| {
+                    name.clone_into(&mut content.snapshot);
+                    content.snapshot_uid = uid;
+                };
+                let _ = store.modify(&content.metadata.name, bind);
+            }
             let update = |snapshot: &mut VolumeSnapshot| {
+                snapshot.metadata.finalizers.insert(names::SNAPSHOT_PROTECTION.to_owned());
                 snapshot.content = content.metadata.name;
                 snapshot.is_ready = content.is_ready;
                 snapshot.restore_size = content.size;
@@ -98,7 +139,7 @@ fn reconcile(store: &Store, driver: &str, snapshot: &VolumeSnapshot) {
             let _ = store.modify(name, update);
         }
         Step::DeleteContent => {
-            let content = names::snapshot_content(&snapshot.metadata.uid);
+            let content = content_name(snapshot);
             let mark = |content: &mut VolumeSnapshotContent| {
                 let annotations = &mut content.metadata.annotations;
                 annotations.insert(names::SNAPSHOT_BEING_DELETED.to_owned(), "yes".to_owned());
@@ -161,6 +202,22 @@ mod tests {
         tables.claims.remove("r");
         assert_eq!(step(&snapshot, "d", &tables), Step::DeleteContent);
         tables.snapshot_contents.clear();
+        assert_eq!(step(&snapshot, "d", &tables), Step::Release);
+    }
+
+    #[test]
+    fn a_content_that_was_there_first_is_taken_over_and_stays_where_its_policy_says_so() {
+        let content = VolumeSnapshotContent {
+            metadata: Metadata::named("old"),
+            handle: "h".into(),
+            deletion_policy: ReclaimPolicy::Retain,
+            ..VolumeSnapshotContent::default()
+        };
+        let tables = Tables { snapshot_contents: [("old".to_owned(), content)].into(), ..Tables::default() };
+        let mut snapshot =
+            VolumeSnapshot { metadata: Metadata::named("s"), content: "old".into(), ..VolumeSnapshot::default() };
+        assert!(matches!(step(&snapshot, "d", &tables), Step::Update(content) if content.handle == "h"));
+        snapshot.metadata.deletion_timestamp = Some(1);
         assert_eq!(step(&snapshot, "d", &tables), Step::Release);
     }
 }

@@ -9,7 +9,8 @@ use thiserror::Error;
 use tokio::{sync::watch, time::Instant};
 
 use super::object::{
-    Kind, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass, VolumeAttachment, VolumeSnapshot,
+    Event, Kind, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass, VolumeAttachment,
+    VolumeAttributesClass, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotClass,
     VolumeSnapshotContent,
 };
 
@@ -24,7 +25,12 @@ pub struct Tables {
     pub nodes: BTreeMap<String, Node>,
     pub pods: BTreeMap<String, Pod>,
     pub snapshots: BTreeMap<String, VolumeSnapshot>,
+    pub snapshot_classes: BTreeMap<String, VolumeSnapshotClass>,
     pub snapshot_contents: BTreeMap<String, VolumeSnapshotContent>,
+    pub group_snapshots: BTreeMap<String, VolumeGroupSnapshot>,
+    pub group_snapshot_contents: BTreeMap<String, VolumeGroupSnapshotContent>,
+    pub attributes_classes: BTreeMap<String, VolumeAttributesClass>,
+    pub events: BTreeMap<String, Event>,
 }
 
 /// Something was written.

@@ -9,18 +9,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     cluster::{Cluster, ClusterError},
     context::{Fate, Nemesis},
     dice::Dice,
+    names,
     object::{
-        AccessMode, DataSource, Metadata, PersistentVolumeClaim, Pod, PodVolume, StorageClass, VolumeMode,
-        VolumeSnapshot,
+        AccessMode, DataSource, Metadata, PersistentVolume, PersistentVolumeClaim, Pod, PodVolume, ReclaimPolicy,
+        StorageClass, VolumeGroupSnapshot, VolumeMode, VolumeSnapshot, VolumeSnapshotContent,
     },
     outcome::{Stuck, WorkloadOutcome, leftovers, waiting_pods},
-    store::Tables,
+    store::{Store, Tables},
 };
 use crate::history::Request;
 
@@ -33,6 +34,9 @@ const CONVERGENCE: Duration = Duration::from_secs(3600);
 /// How long a node stays lost at least: longer than it takes to detach its volumes by force.
 const NODE_LOSS: Duration = Duration::from_secs(400);
 
+/// How long a node takes to boot.
+const REBOOT: Duration = Duration::from_secs(40);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum FaultKind {
@@ -40,6 +44,10 @@ pub enum FaultKind {
     KubeletRestart,
     /// Sidecars and the attach/detach controller are restarted.
     SidecarRestart,
+    /// Nodes reboot: their mounts are gone, their pods start again in place.
+    NodeReboot,
+    /// Drivers are killed and started again.
+    DriverRestart,
     /// Nodes are lost and come back after their volumes were detached by force.
     NodeLoss,
     /// Answers of the driver get lost.
@@ -65,6 +73,8 @@ pub struct Workload {
     pub volume_modes: Vec<VolumeMode>,
     /// Whether snapshots are cut and restored.
     pub snapshots: bool,
+    /// The class of the snapshots; empty for the profile's parameters.
+    pub snapshot_class: String,
     /// Whether claims grow.
     pub expansions: bool,
 }
@@ -128,6 +138,8 @@ enum Action {
     RestartKubelet,
     RestartSidecar,
     LoseNode,
+    RebootNode,
+    RestartDriver,
 }
 
 /// A workload under way.
@@ -143,8 +155,8 @@ struct Play<'a> {
 }
 
 impl Workload {
-    /// Names of classes that the workload makes.
-    const CLASS: &'static str = "standard";
+    /// The name of the class of its claims, which it makes where there is none.
+    pub const CLASS: &'static str = "standard";
 
     /// Plays the workload, lets the cluster settle, takes everything away again, and says what did not come about.
     ///
@@ -162,6 +174,7 @@ impl Workload {
         if cluster.store().get::<StorageClass>(Self::CLASS).is_none() {
             cluster.create_class(class)?;
         }
+        let began = Instant::now();
         let dice = Dice::new(self.seed);
         let mut play = Play { workload: self, cluster, dice, claims: 0, pods: 0, snapshots: 0, actions: 0, faults: 0 };
         while play.claims < self.volumes || play.pods < self.pods {
@@ -186,10 +199,12 @@ impl Workload {
             Ok(()) => Vec::new(),
             Err(_) => waiting_pods(cluster.context()),
         };
+        let (steady_after, steady) = (began.elapsed(), Instant::now());
         let running = cluster.store().read(|tables| tables.pods.values().filter(|pod| pod.containers_run).count());
         stuck.extend(tear_down(cluster).await);
         cluster.store().read(|tables| watcher.acted("everything was deleted", tables));
-        Ok(WorkloadOutcome { claims, pods, snapshots, faults, running, stuck })
+        let gone_after = steady.elapsed();
+        Ok(WorkloadOutcome { claims, pods, snapshots, faults, running, steady_after, gone_after, stuck })
     }
 }
 
@@ -205,6 +220,9 @@ pub async fn tear_down(cluster: &mut Cluster) -> Vec<Stuck> {
         (pods, snapshots, tables.claims.keys().cloned().collect::<Vec<_>>())
     });
     pods.iter().for_each(|name| cluster.delete_pod(name));
+    retain_nothing_of_ours(cluster.store());
+    let groups = cluster.store().list::<VolumeGroupSnapshot>();
+    groups.iter().for_each(|group| cluster.store().delete::<VolumeGroupSnapshot>(&group.metadata.name));
     snapshots.iter().for_each(|name| cluster.store().delete::<VolumeSnapshot>(name));
     claims.iter().for_each(|name| cluster.delete_claim(name));
     let is_empty = |tables: &Tables| {
@@ -214,11 +232,41 @@ pub async fn tear_down(cluster: &mut Cluster) -> Vec<Stuck> {
             && tables.attachments.is_empty()
             && tables.snapshots.is_empty()
             && tables.snapshot_contents.is_empty()
+            && tables.group_snapshots.is_empty()
+            && tables.group_snapshot_contents.is_empty()
             && tables.nodes.values().all(|node| node.volumes_in_use.is_empty())
     };
     // What is left says more than that time ran out.
     let _ = cluster.wait_until("nothing is left", CONVERGENCE, is_empty).await;
     leftovers(cluster.context(), &cluster.remains())
+}
+
+/// What was made here goes with its objects, whatever its class says; what was there before stays with the driver, and only
+/// its objects go.
+fn retain_nothing_of_ours(store: &Store) {
+    for volume in store.list::<PersistentVolume>() {
+        let name = &volume.metadata.name;
+        // Objects that vanish meanwhile are gone.
+        if volume.metadata.annotations.contains_key(names::PROVISIONED_BY) {
+            let _ = store.modify(name, |volume: &mut PersistentVolume| {
+                volume.reclaim_policy = ReclaimPolicy::Delete;
+                volume.metadata.finalizers.insert(names::PROVISIONER_FINALIZER.to_owned());
+            });
+        } else {
+            store.delete::<PersistentVolume>(name);
+        }
+    }
+    for content in store.list::<VolumeSnapshotContent>() {
+        let name = &content.metadata.name;
+        if content.source_handle.is_empty() {
+            let stay = |content: &mut VolumeSnapshotContent| content.deletion_policy = ReclaimPolicy::Retain;
+            let _ = store.modify(name, stay);
+            store.delete::<VolumeSnapshotContent>(name);
+        } else {
+            let go = |content: &mut VolumeSnapshotContent| content.deletion_policy = ReclaimPolicy::Delete;
+            let _ = store.modify(name, go);
+        }
+    }
 }
 
 impl Play<'_> {
@@ -246,6 +294,12 @@ impl Play<'_> {
         if faults.contains(&FaultKind::SidecarRestart) {
             weigh(Action::RestartSidecar, 1);
         }
+        if faults.contains(&FaultKind::NodeReboot) && self.cluster.can_reboot() {
+            weigh(Action::RebootNode, 1);
+        }
+        if faults.contains(&FaultKind::DriverRestart) {
+            weigh(Action::RestartDriver, 1);
+        }
         if faults.contains(&FaultKind::NodeLoss) && self.actions % 10 == 9 {
             weigh(Action::LoseNode, 2);
         }
@@ -265,6 +319,8 @@ impl Play<'_> {
             Action::RestartKubelet => self.restart_kubelet().await,
             Action::RestartSidecar => Ok(self.restart_sidecar()),
             Action::LoseNode => self.lose_node().await,
+            Action::RebootNode => self.reboot_node().await,
+            Action::RestartDriver => self.restart_driver().await,
         }
     }
 
@@ -306,7 +362,7 @@ impl Play<'_> {
         });
         let Some((claim, modes)) = self.dice.pick(&claims) else { return Ok(None) };
         let users = self.names(|tables| {
-            let users = tables.pods.values().filter(|pod| pod.volumes.iter().any(|volume| volume.claim == *claim));
+            let users = tables.pods.values().filter(|pod| pod.has_claim(claim));
             users.map(|pod| pod.allowed_nodes.clone()).collect()
         });
         let is_alone = modes.contains(&AccessMode::ReadWriteOncePod);
@@ -319,11 +375,8 @@ impl Play<'_> {
         let allowed_nodes = if is_shared { anywhere } else { users.first().cloned().unwrap_or(anywhere) };
         self.pods += 1;
         let name = format!("pod-{}", self.pods);
-        let volume = PodVolume {
-            name: "data".to_owned(),
-            claim: claim.clone(),
-            read_only: modes.contains(&AccessMode::ReadOnlyMany),
-        };
+        let read_only = modes.contains(&AccessMode::ReadOnlyMany);
+        let volume = PodVolume { read_only, ..PodVolume::of_claim("data", claim) };
         let pod = Pod { metadata: Metadata::named(&name), allowed_nodes, volumes: vec![volume], ..Pod::default() };
         self.cluster.create_pod(pod)?;
         Ok(Some(format!("{name} with {claim} is created")))
@@ -343,7 +396,7 @@ impl Play<'_> {
                 return Vec::new();
             }
             let is_used = |name: &str| {
-                tables.pods.values().any(|pod| pod.volumes.iter().any(|volume| volume.claim == name))
+                tables.pods.values().any(|pod| pod.has_claim(name))
                     || tables.snapshots.values().any(|snapshot| snapshot.claim == name && !snapshot.is_ready)
             };
             tables.claims.keys().filter(|name| !is_used(name)).cloned().collect::<Vec<_>>()
@@ -361,7 +414,7 @@ impl Play<'_> {
         let Some(claim) = self.dice.pick(&bound) else { return Ok(None) };
         self.snapshots += 1;
         let name = format!("snapshot-{}", self.snapshots);
-        self.cluster.create_snapshot(&name, claim)?;
+        self.cluster.create_snapshot(&name, claim, &self.workload.snapshot_class)?;
         Ok(Some(format!("{name} of {claim} is cut")))
     }
 
@@ -392,6 +445,25 @@ impl Play<'_> {
         self.cluster.restart_sidecar(name);
         self.faults += 1;
         Some(format!("{name} restarts"))
+    }
+
+    async fn reboot_node(&mut self) -> Result<Option<String>, ClusterError> {
+        let nodes = self.cluster.nodes();
+        let Some(node) = self.dice.pick(&nodes) else { return Ok(None) };
+        self.cluster.reboot_node(node).await?;
+        self.faults += 1;
+        sleep(self.cluster.context().timing.of(REBOOT)).await;
+        self.cluster.start_kubelet(node)?;
+        Ok(Some(format!("{node} has rebooted")))
+    }
+
+    async fn restart_driver(&mut self) -> Result<Option<String>, ClusterError> {
+        let nodes = self.cluster.nodes();
+        let restartable: Vec<String> = nodes.into_iter().filter(|node| self.cluster.can_restart_driver(node)).collect();
+        let Some(node) = self.dice.pick(&restartable) else { return Ok(None) };
+        self.cluster.restart_driver(node).await?;
+        self.faults += 1;
+        Ok(Some(format!("the driver of {node} was killed and is back")))
     }
 
     /// A node is lost, its pods are removed by force, and it comes back.

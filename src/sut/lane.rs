@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, service_fn, util::BoxCloneService};
 
@@ -82,6 +83,29 @@ impl InProcess {
             })
             .map_err(Into::into);
         Self(Arc::new(std::sync::Mutex::new(BoxCloneService::new(service))))
+    }
+}
+
+impl InProcess {
+    /// The same service until the token is cancelled, as if its process were killed then: calls under way lose their
+    /// connection, and so does every later one.
+    #[must_use]
+    pub fn until(self, killed: CancellationToken) -> Self {
+        let transport = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mortal = service_fn(move |request: http::Request<Body>| {
+            let (mut transport, killed) = (transport.clone(), killed.clone());
+            async move {
+                tokio::select! {
+                    biased;
+                    () = killed.cancelled() => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+                    answer = async {
+                        transport.ready().await?;
+                        transport.call(request).await
+                    } => answer,
+                }
+            }
+        });
+        Self(Arc::new(std::sync::Mutex::new(BoxCloneService::new(mortal))))
     }
 }
 

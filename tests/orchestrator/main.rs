@@ -9,10 +9,17 @@
 )]
 
 mod command;
+mod growth;
 mod interposer;
 mod invariants;
+mod pods;
+mod provisioning;
+mod published;
 mod recovery;
+mod registration;
+mod snapshots;
 mod stage;
+mod sweep;
 mod trace;
 mod traces;
 mod workloads;

@@ -15,12 +15,12 @@ use super::{
 };
 
 impl Recorded {
-    fn grow(&self, claim: &str, size: i64) {
+    pub(crate) fn grow(&self, claim: &str, size: i64) {
         let grow = |claim: &mut PersistentVolumeClaim| claim.request = size;
         self.stage.cluster.store().modify(claim, grow).unwrap();
     }
 
-    async fn grown(&self, claim: &str, size: i64) {
+    pub(crate) async fn grown(&self, claim: &str, size: i64) {
         self.stage
             .until("it has grown", |tables| {
                 let claim = &tables.claims[claim];
@@ -116,7 +116,7 @@ fn t15_and_t19_a_snapshot_and_a_restore() {
         recorded.stage.bound("c1").await;
         recorded.name();
         recorded.begin_here();
-        recorded.stage.cluster.create_snapshot("s1", "c1").unwrap();
+        recorded.stage.cluster.create_snapshot("s1", "c1", "").unwrap();
         recorded.stage.until("it is cut", |tables| tables.snapshots["s1"].is_ready).await;
         recorded.name();
         for (name, source) in [
@@ -167,7 +167,7 @@ fn t17_a_snapshot_is_uncertain_and_deleted() {
         recorded.name();
         recorded.begin_here();
         recorded.stage.script.next("CreateSnapshot", &[Act::Swallow]);
-        recorded.stage.cluster.create_snapshot("s1", "c1").unwrap();
+        recorded.stage.cluster.create_snapshot("s1", "c1", "").unwrap();
         recorded.name();
         tokio::time::sleep(Duration::from_secs(30)).await;
         recorded.stage.cluster.store().delete::<VolumeSnapshot>("s1");

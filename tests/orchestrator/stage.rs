@@ -1,6 +1,10 @@
 //! A cluster over the built-in driver, all in one process and on virtual time.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use csi_certify::{
     driver::{
@@ -13,14 +17,16 @@ use csi_certify::{
     history::{FORMAT, Header, Recorder},
     mountpod::{
         admission::SecondTarget,
-        memory::{MemoryMountPods, MemoryOptions},
+        memory::{MemoryMountPods, MemoryOptions, SharedWorld},
     },
     orchestrator::{
-        AccessMode, Cluster, Metadata, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables, VolumeMode,
+        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables,
+        VolumeMode,
     },
-    sut::{Driver, Lane, Profile, Target},
+    sut::{Driver, InProcess, Lane, Profile, Target},
 };
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::interposer::Script;
 
@@ -35,6 +41,7 @@ pub(crate) struct Stage {
     pub(crate) recorder: Recorder,
     pub(crate) script: Script,
     pub(crate) driver_store: Arc<dyn Store>,
+    pub(crate) worlds: Vec<SharedWorld>,
     directory: TempDir,
 }
 
@@ -44,6 +51,7 @@ pub(crate) struct Setup {
     pub(crate) configuration: Configuration,
     pub(crate) attach_required: bool,
     pub(crate) seed: u64,
+    pub(crate) mount_pods: Arc<MountPodOptions>,
 }
 
 impl Setup {
@@ -51,7 +59,8 @@ impl Setup {
         let nodes: Vec<String> = (1..=nodes).map(|number| format!("n{number}")).collect();
         // Two pods of a node with a single-writer volume are everyday business of Kubernetes.
         let configuration = Configuration { second_target: SecondTarget::Allow, ..Configuration::default() };
-        Self { nodes, configuration, attach_required: true, seed: 1 }
+        let mount_pods: Arc<MountPodOptions> = Arc::new(|node: &str| MemoryOptions::new(node));
+        Self { nodes, configuration, attach_required: true, seed: 1, mount_pods }
     }
 }
 
@@ -72,23 +81,22 @@ impl Stage {
         let content: Arc<dyn Content> =
             Arc::new(ContentDirectory::open(&directory.path().join("content"), Durability::Relaxed).unwrap());
         let script = Script::default();
-        let mut drivers = Vec::new();
+        let (mut drivers, mut worlds) = (Vec::new(), Vec::new());
         for at in 0..setup.nodes.len() {
             let mut names = setup.nodes.clone();
             names.rotate_left(at);
-            let options = MemoryOptions::new(names[0].clone());
-            let configuration = Configuration { nodes: names.clone(), ..setup.configuration.clone() };
-            let reference = Reference::new(Parts {
-                mount_pods: Arc::new(MemoryMountPods::new(options)),
-                configuration,
+            let options = (setup.mount_pods)(&names[0]);
+            let world = SharedWorld::of(&options);
+            worlds.push(world.clone());
+            let process = Process {
+                configuration: Configuration { nodes: names.clone(), ..setup.configuration.clone() },
                 store: driver_store.clone(),
                 content: content.clone(),
-                clock: Arc::new(SystemClock),
-                identifiers: Arc::new(OrderedIdentifiers::default()),
-            })
-            .unwrap();
-            reference.recover().unwrap();
-            drivers.push(connect(reference, &script, &names[0]).await);
+                world,
+                options,
+                killed: Mutex::default(),
+            };
+            drivers.push(connect(process, &script, &names[0]).await);
         }
         let nodes = setup.nodes.iter().zip(&drivers).map(|(name, driver)| NodeSetup {
             name: name.clone(),
@@ -97,8 +105,9 @@ impl Stage {
         });
         let recorder = Recorder::new(Header { format: FORMAT, seed: setup.seed, ..Header::default() }, None);
         let mut settings = Settings::new(setup.seed, drivers[0].clone(), nodes.collect(), recorder.clone());
-        settings.attach_required = setup.attach_required;
+        settings.csi_driver.attach_required = setup.attach_required;
         settings.profile = Profile { capacity_bytes: 4 * MIB, expanded_bytes: 8 * MIB, ..Profile::default() };
+        settings.mounts = Some(Arc::new(Reboots(setup.nodes.iter().cloned().zip(worlds.clone()).collect())));
         change(&mut settings);
         let cluster = Cluster::start(settings).await.unwrap();
         cluster.create_class(cluster.class("standard")).unwrap();
@@ -111,7 +120,7 @@ impl Stage {
             .unwrap();
         // By then all sidecars have asked what they ask at their start.
         tokio::time::sleep(Duration::from_millis(10)).await;
-        Self { cluster, recorder, script, driver_store, directory }
+        Self { cluster, recorder, script, driver_store, worlds, directory }
     }
 
     /// The position in the history from which a trace begins.
@@ -127,19 +136,23 @@ impl Stage {
     }
 
     pub(crate) fn claim(&self, name: &str, access_mode: AccessMode, volume_mode: VolumeMode) {
+        self.claim_of_class(name, access_mode, volume_mode, "standard");
+    }
+
+    pub(crate) fn claim_of_class(&self, name: &str, access_mode: AccessMode, volume_mode: VolumeMode, class: &str) {
         let claim = PersistentVolumeClaim {
             metadata: Metadata::named(name),
             access_modes: vec![access_mode],
             volume_mode,
             request: 4 * MIB,
-            storage_class: "standard".into(),
+            storage_class: class.into(),
             ..PersistentVolumeClaim::default()
         };
         self.cluster.create_claim(claim).unwrap();
     }
 
     pub(crate) fn pod(&self, name: &str, claim: &str, node: &str) {
-        let volume = PodVolume { name: "data".into(), claim: claim.into(), read_only: false };
+        let volume = PodVolume::of_claim("data", claim);
         let pod = Pod {
             metadata: Metadata::named(name),
             volumes: vec![volume],
@@ -184,9 +197,53 @@ impl Stage {
     }
 }
 
-async fn connect(reference: Reference, script: &Script, label: &str) -> Arc<Driver> {
+/// The mounts of the nodes.
+struct Reboots(BTreeMap<String, SharedWorld>);
+
+impl NodeMounts for Reboots {
+    fn lose_all(&self, node: &str) {
+        self.0[node].lock().reboot();
+    }
+}
+
+/// The process of a driver: each start has the node as the one before it left it.
+struct Process {
+    configuration: Configuration,
+    store: Arc<dyn Store>,
+    content: Arc<dyn Content>,
+    world: SharedWorld,
+    options: MemoryOptions,
+    /// Ends the one that runs.
+    killed: Mutex<Option<CancellationToken>>,
+}
+
+/// The mount pods of a node.
+pub(crate) type MountPodOptions = dyn Fn(&str) -> MemoryOptions;
+
+impl Process {
+    fn start(&self, script: &Script) -> InProcess {
+        let token = CancellationToken::new();
+        let before = self.killed.lock().unwrap().replace(token.clone());
+        if let Some(before) = before {
+            before.cancel();
+        }
+        let reference = Reference::new(Parts {
+            mount_pods: Arc::new(MemoryMountPods::on(self.world.clone(), self.options.clone())),
+            configuration: self.configuration.clone(),
+            store: self.store.clone(),
+            content: self.content.clone(),
+            clock: Arc::new(SystemClock),
+            identifiers: Arc::new(OrderedIdentifiers::default()),
+        })
+        .unwrap();
+        reference.recover().unwrap();
+        script.before(reference.routes()).until(token)
+    }
+}
+
+async fn connect(process: Process, script: &Script, label: &str) -> Arc<Driver> {
     let script = script.clone();
-    let lane = Lane::InProcess(Arc::new(move || script.before(reference.routes())));
+    let lane = Lane::InProcess(Arc::new(move || process.start(&script)));
     let driver = Driver::connect(Target::Plugin(lane), &Profile::default(), Duration::from_secs(1)).await.unwrap();
     Arc::new(driver.on_node(label))
 }

@@ -43,7 +43,7 @@ impl Names {
         self.replacements.extend(other.replacements);
     }
 
-    fn apply(&mut self, text: &str) -> String {
+    pub(crate) fn apply(&mut self, text: &str) -> String {
         self.replacements.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
         let named = self.replacements.iter().filter(|(from, _)| !from.is_empty());
         named.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
@@ -78,6 +78,24 @@ pub(crate) fn render(events: &[Event], names: &mut Names) -> String {
             1 => writeln!(text, "{line}"),
             times => writeln!(text, "{line} ({times} times)"),
         };
+    }
+    text
+}
+
+/// As [`render`], with the lines of each component together.
+pub(crate) fn by_component(events: &[Event], names: &mut Names) -> String {
+    let of = |event: &Event| match &event.kind {
+        EventKind::Call(call) => Some(call.scenario.clone()),
+        _ => None,
+    };
+    let mut components: Vec<String> = events.iter().filter_map(of).collect();
+    components.sort();
+    components.dedup();
+    let mut text = String::new();
+    for component in components {
+        let is_its = |event: &&Event| of(event).is_none_or(|other| other == component);
+        let its: Vec<Event> = events.iter().filter(is_its).cloned().collect();
+        text.push_str(&render(&its, names));
     }
     text
 }
@@ -134,4 +152,12 @@ fn answer(outcome: Option<&Outcome>) -> String {
         Some(Outcome::Lost(lost)) => format!("{lost:?}"),
         Some(Outcome::Garbage { what }) => what.clone(),
     }
+}
+
+/// Compares a text with the reviewed one of this name.
+pub(crate) fn with_golden(name: &str, text: &str) {
+    insta::with_settings!(
+        { snapshot_path => "../../golden/orchestrator", prepend_module_to_snapshot => false },
+        { insta::assert_snapshot!(name, text) }
+    );
 }

@@ -2,7 +2,7 @@
 
 use csi_certify::{
     driver::capability::Capability,
-    history::{EventKind, Outcome, Reply},
+    history::{Event, EventKind, Outcome, Reply},
     orchestrator::{AccessMode, VolumeMode},
 };
 use tonic::Code;
@@ -10,15 +10,8 @@ use tonic::Code;
 use super::{
     interposer::Act,
     stage::{LONG, Setup, Stage, play},
-    trace::{Names, render},
+    trace::{Names, by_component, render, with_golden},
 };
-
-fn with_golden(name: &str, text: &str) {
-    insta::with_settings!(
-        { snapshot_path => "../../golden/orchestrator", prepend_module_to_snapshot => false },
-        { insta::assert_snapshot!(name, text) }
-    );
-}
 
 /// A stage with names for what is on it.
 pub(crate) struct Recorded {
@@ -33,10 +26,14 @@ impl Recorded {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let stage = Stage::with(setup).await;
-        let names = Names::of(&Default::default(), &[]);
-        let from = stage.mark();
-        Self { stage, names, from }
+        let mut recorded = Self::of(Stage::with(setup).await);
+        recorded.begin_here();
+        recorded
+    }
+
+    /// All that was recorded on a stage from its start.
+    pub(crate) fn of(stage: Stage) -> Self {
+        Self { stage, names: Names::of(&Default::default(), &[]), from: 0 }
     }
 
     /// Remembers the names of all that is there now.
@@ -54,8 +51,22 @@ impl Recorded {
         self.name();
         let roots: Vec<(String, String)> = self.stage.roots();
         self.names.add(Names::of(&Default::default(), &roots));
-        let events = self.stage.recorder.since(self.from);
+        let events = self.events();
         with_golden(golden, &render(&events, &mut self.names));
+    }
+
+    /// As [`Recorded::check`], component by component: what they do side by side has no order.
+    pub(crate) fn check_by_component(mut self, golden: &str) {
+        self.name();
+        let roots: Vec<(String, String)> = self.stage.roots();
+        self.names.add(Names::of(&Default::default(), &roots));
+        let events = self.stage.recorder.since(self.from);
+        with_golden(golden, &by_component(&events, &mut self.names));
+    }
+
+    /// What was recorded since the beginning.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.stage.recorder.since(self.from)
     }
 
     /// A bound claim and a pod of it that runs on the first node.

@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use csi_certify::{
     oracle::{Severity, judge},
-    orchestrator::{AccessMode, Departure, FaultKind, RandomNemesis, Tables, Timing, VolumeMode, Watcher, Workload},
+    orchestrator::{
+        AccessMode, Departure, FaultKind, RandomNemesis, Tables, Timing, VolumeMode, Watcher, Watching, Workload,
+    },
 };
 
 use super::{
@@ -31,6 +33,8 @@ fn faults(seed: u64) -> BTreeSet<FaultKind> {
         FaultKind::LostAnswers,
         FaultKind::Impatience,
         FaultKind::NodeLoss,
+        FaultKind::NodeReboot,
+        FaultKind::DriverRestart,
     ];
     kinds.into_iter().enumerate().filter(|(at, _)| seed >> at & 1 == 1).map(|(_, kind)| kind).collect()
 }
@@ -44,6 +48,7 @@ async fn run(seed: u64) {
     let mut stage = Stage::with_settings(setup, |settings| {
         settings.nemesis = Arc::new(nemesis.clone());
         settings.timing = Timing::default();
+        settings.watching = Watching::ALL;
         // With these, a restart or a lost answer may leave something mounted for ever.
         settings.without = [Departure::ForgetStaged, Departure::FailedQueryIsFinal].into();
     })
@@ -56,6 +61,7 @@ async fn run(seed: u64) {
         access_modes: vec![AccessMode::ReadWriteOnce, AccessMode::ReadWriteMany, AccessMode::ReadWriteOncePod],
         volume_modes: vec![VolumeMode::Filesystem, VolumeMode::Filesystem, VolumeMode::Block],
         snapshots: true,
+        snapshot_class: String::new(),
         expansions: true,
     };
     let outcome = workload.play(&mut stage.cluster, &nemesis, &Quiet).await.unwrap();
@@ -102,6 +108,7 @@ fn what_is_stuck_is_told_with_the_answer_that_keeps_it_so() {
             access_modes: vec![AccessMode::ReadWriteOnce],
             volume_modes: vec![VolumeMode::Filesystem],
             snapshots: false,
+            snapshot_class: String::new(),
             expansions: false,
         };
         let nemesis = RandomNemesis::new(1, &workload.faults);

@@ -13,10 +13,10 @@ use tokio::{
 
 use super::{
     super::{
-        Deadline, VolumeId,
+        Deadline, TargetPath, UnpublishError, VolumeId,
         api::{ApiError, PodApi, Selector},
         pod::{NodeId, Pod, PodKey},
-        protocol::{Answer, Effect, Machine, PodLock, Policy},
+        protocol::{Answer, Effect, Liveness, Machine, MountOperation, PodLock, Policy, TargetState},
     },
     Clock, Node, Workloads,
     guard::Guards,
@@ -82,6 +82,29 @@ impl Engine {
         let selector = Selector { node: self.node_id.clone(), volume: volume.cloned() };
         let listed = timeout(LIST_TIME, self.api.list(&selector)).await;
         listed.unwrap_or_else(|_| Err(ApiError::Failed(format!("no answer within {LIST_TIME:?}"))))
+    }
+
+    /// Whether what is mounted on the target answers; `None` when nothing of ours is.
+    pub(super) async fn look(&self, target: &TargetPath) -> Result<Option<Liveness>, UnpublishError> {
+        match self.node.perform(MountOperation::Look(target.clone())).await {
+            Answer::Target(TargetState::Ours { top, .. }) => Ok(Some(top.alive)),
+            Answer::Failed(text) => Err(UnpublishError::Failed(text)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells those of the pods that live that their content has a new size.
+    pub(super) async fn resized(&self, pods: &[Pod]) -> Result<(), UnpublishError> {
+        for pod in pods.iter().filter(|pod| pod.is_live()) {
+            self.node.resize(pod).await.map_err(UnpublishError::Failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether node and pod API are there.
+    pub(super) async fn ready(&self) -> Result<(), String> {
+        self.node.ready().await?;
+        self.pods(None).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
     async fn perform<R>(

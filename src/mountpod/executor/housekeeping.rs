@@ -50,8 +50,13 @@ pub struct Swept {
 impl Housekeeping {
     /// Starts the rounds.
     pub fn start(engine: Arc<Engine>, wake: Arc<Notify>, interval: Duration) -> Self {
+        Self::spawn(|stop| rounds(engine, wake, interval, stop))
+    }
+
+    /// Starts rounds that end when they are told to.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(rounds: impl FnOnce(CancellationToken) -> F) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(rounds(engine, wake, interval, stop.clone()));
+        let task = tokio::spawn(rounds(stop.clone()));
         Self { stop, task: Mutex::new(Some(task)) }
     }
 

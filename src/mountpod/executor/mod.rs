@@ -4,6 +4,7 @@ mod engine;
 mod guard;
 mod housekeeping;
 mod outside;
+mod published;
 mod requests;
 mod staging;
 #[cfg(test)]
@@ -12,4 +13,5 @@ mod tests;
 pub use engine::Engine;
 pub use housekeeping::{Housekeeping, Swept};
 pub use outside::{Clock, NoWorkloads, Node, SystemClock, Workloads};
+pub use published::RunningPublished;
 pub use requests::Running;

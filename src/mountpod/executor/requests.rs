@@ -16,8 +16,8 @@ use super::{
         annotations,
         pod::{ConfigurationHash, Pod, PodKey},
         protocol::{
-            Answer, Liveness, MountOperation, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome,
-            TargetState, Terminate, Unpublish, UnpublishOutcome, UnpublishRequest, Waiting,
+            Liveness, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome, Terminate, Unpublish,
+            UnpublishOutcome, UnpublishRequest, Waiting,
         },
     },
     Engine, Housekeeping,
@@ -125,10 +125,10 @@ impl MountPods for Running {
         let inner = staging::device_in(target).filter(|_| holder(target).is_none());
         let target = inner.as_ref().unwrap_or(target);
         let Some(pod) = holder(target) else { return Ok(None) };
-        if self.look(target).await? != Some(Liveness::Alive) {
+        if self.engine.look(target).await? != Some(Liveness::Alive) {
             // A dead daemon is noticed here first; it is repaired at once when nobody works on the target.
             self.repair(target).await;
-            let seen = self.look(target).await?;
+            let seen = self.engine.look(target).await?;
             if seen != Some(Liveness::Alive) {
                 self.wake.notify_one();
                 // Somebody refers to it: it is there, or on its way, and cannot be asked.
@@ -145,15 +145,11 @@ impl MountPods for Running {
     }
 
     async fn resized(&self, volume: &VolumeId) -> Result<(), UnpublishError> {
-        for pod in self.pods(volume).await?.iter().filter(|pod| pod.is_live()) {
-            self.engine.node.resize(pod).await.map_err(UnpublishError::Failed)?;
-        }
-        Ok(())
+        self.engine.resized(&self.pods(volume).await?).await
     }
 
     async fn ready(&self) -> Result<(), String> {
-        self.engine.node.ready().await?;
-        self.engine.pods(None).await.map(|_| ()).map_err(|error| error.to_string())
+        self.engine.ready().await
     }
 
     async fn condition(&self, volume: &VolumeId) -> Result<String, String> {
@@ -177,14 +173,6 @@ impl MountPods for Running {
 impl Running {
     async fn pods(&self, volume: &VolumeId) -> Result<Vec<Pod>, UnpublishError> {
         self.engine.pods(Some(volume)).await.map_err(|error| UnpublishError::Failed(error.to_string()))
-    }
-
-    async fn look(&self, target: &TargetPath) -> Result<Option<Liveness>, UnpublishError> {
-        match self.engine.node.perform(MountOperation::Look(target.clone())).await {
-            Answer::Target(TargetState::Ours { top, .. }) => Ok(Some(top.alive)),
-            Answer::Failed(text) => Err(UnpublishError::Failed(text)),
-            _ => Ok(None),
-        }
     }
 
     async fn repair(&self, target: &TargetPath) {

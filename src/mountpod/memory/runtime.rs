@@ -12,24 +12,29 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
-        Deadline, MountPods, Publication, PublishError, Published, Role, TargetPath, UnpublishError, Usage,
+        Deadline, MountPods, Protocol, Publication, PublishError, Published, Role, TargetPath, UnpublishError, Usage,
         VolumeContent, VolumeId,
         api::{ApiError, PodApi, Preconditions, Selector, WriteMode},
         content,
-        executor::{Clock, Engine, NoWorkloads, Node, Running, Workloads},
+        executor::{Clock, Engine, NoWorkloads, Node, Running, RunningPublished, Workloads},
         instant::Timestamp,
         pod::{NodeId, Pod, PodName, PodStatus, Uid},
         protocol::{Answer, MountOperation, Policy},
     },
-    World,
+    PodApiRequest, PodApiWatcher, World,
 };
 
 /// What a simulated node is made of.
+#[derive(Clone)]
 pub struct MemoryOptions {
     /// The node.
     pub node: NodeId,
+    /// Which protocol counts the references.
+    pub protocol: Protocol,
     /// The choices of the protocol.
     pub policy: Policy,
+    /// Who sees the requests to the pod API, and says how long its answers take.
+    pub watcher: Option<Arc<dyn PodApiWatcher>>,
     /// How long a daemon takes to start.
     pub daemon_start: Duration,
     /// How often housekeeping looks.
@@ -45,7 +50,9 @@ impl MemoryOptions {
     pub fn new(node: impl Into<String>) -> Self {
         Self {
             node: NodeId::from(node.into()),
+            protocol: Protocol::Current,
             policy: Policy::default(),
+            watcher: None,
             daemon_start: Duration::ZERO,
             housekeeping: Duration::from_secs(5),
             workloads: Arc::new(NoWorkloads),
@@ -56,19 +63,34 @@ impl MemoryOptions {
 
 /// The mount pods of a simulated node.
 pub struct MemoryMountPods {
-    running: Running,
+    running: Serving,
     world: SharedWorld,
+}
+
+/// The protocol at work.
+enum Serving {
+    Current(Running),
+    Published(RunningPublished),
+}
+
+impl Serving {
+    fn mount_pods(&self) -> &dyn MountPods {
+        match self {
+            Self::Current(running) => running,
+            Self::Published(running) => running,
+        }
+    }
 }
 
 impl MemoryMountPods {
     /// Starts an empty node. Needs a tokio runtime; its clock is the runtime's, so paused time works.
     pub fn new(options: MemoryOptions) -> Self {
-        Self::over(SharedWorld::new(World::default(), options.daemon_start), options)
+        Self::on(SharedWorld::of(&options), options)
     }
 
     /// Starts another instance over the same node, as a restarted driver would.
     pub fn beside(&self, options: MemoryOptions) -> Self {
-        Self::over(self.world.clone(), options)
+        Self::on(self.world.clone(), options)
     }
 
     /// Looks at the simulated node, or changes it.
@@ -78,26 +100,37 @@ impl MemoryMountPods {
 
     /// The engine, for a caller that wants its rounds of housekeeping one by one.
     pub fn engine(&self) -> &Arc<Engine> {
-        self.running.engine()
+        match &self.running {
+            Serving::Current(running) => running.engine(),
+            Serving::Published(running) => running.engine(),
+        }
     }
 
     /// Stops the housekeeping; the node stays as it is.
     pub async fn shutdown(&self) {
-        self.running.shutdown().await;
+        match &self.running {
+            Serving::Current(running) => running.shutdown().await,
+            Serving::Published(running) => running.shutdown().await,
+        }
     }
 
-    fn over(world: SharedWorld, options: MemoryOptions) -> Self {
+    /// Starts an instance over a node that is there already.
+    pub fn on(world: SharedWorld, options: MemoryOptions) -> Self {
         let clock = Arc::new(RuntimeClock { started: Instant::now(), epoch: options.epoch });
         let (api, node) = (Arc::new(world.clone()), Arc::new(world.clone()));
         let engine = Engine::new(options.node, api, node, clock, options.workloads, options.policy);
-        Self { running: Running::start(engine, options.housekeeping), world }
+        let running = match RunningPublished::start(engine, options.protocol, options.housekeeping) {
+            Ok(published) => Serving::Published(published),
+            Err(engine) => Serving::Current(Running::start(*engine, options.housekeeping)),
+        };
+        Self { running, world }
     }
 }
 
 #[async_trait]
 impl MountPods for MemoryMountPods {
     async fn publish(&self, publication: Publication, deadline: Deadline) -> Result<(), PublishError> {
-        self.running.publish(publication, deadline).await
+        self.running.mount_pods().publish(publication, deadline).await
     }
 
     async fn unpublish(
@@ -107,27 +140,27 @@ impl MountPods for MemoryMountPods {
         role: Role,
         deadline: Deadline,
     ) -> Result<(), UnpublishError> {
-        self.running.unpublish(volume, target, role, deadline).await
+        self.running.mount_pods().unpublish(volume, target, role, deadline).await
     }
 
     async fn published(&self, volume: &VolumeId) -> Result<Vec<Published>, UnpublishError> {
-        self.running.published(volume).await
+        self.running.mount_pods().published(volume).await
     }
 
     async fn usage(&self, volume: &VolumeId, target: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
-        self.running.usage(volume, target).await
+        self.running.mount_pods().usage(volume, target).await
     }
 
     async fn resized(&self, volume: &VolumeId) -> Result<(), UnpublishError> {
-        self.running.resized(volume).await
+        self.running.mount_pods().resized(volume).await
     }
 
     async fn ready(&self) -> Result<(), String> {
-        self.running.ready().await
+        self.running.mount_pods().ready().await
     }
 
     async fn condition(&self, volume: &VolumeId) -> Result<String, String> {
-        self.running.condition(volume).await
+        self.running.mount_pods().condition(volume).await
     }
 }
 
@@ -148,12 +181,18 @@ impl Clock for RuntimeClock {
 pub struct SharedWorld {
     world: Arc<Mutex<World>>,
     daemon_start: Duration,
+    watcher: Option<Arc<dyn PodApiWatcher>>,
 }
 
 impl SharedWorld {
     /// Shares the world; a daemon of it takes this long to start.
     pub fn new(world: World, daemon_start: Duration) -> Self {
-        Self { world: Arc::new(Mutex::new(world)), daemon_start }
+        Self { world: Arc::new(Mutex::new(world)), daemon_start, watcher: None }
+    }
+
+    /// An empty node with these options.
+    pub fn of(options: &MemoryOptions) -> Self {
+        Self { watcher: options.watcher.clone(), ..Self::new(World::default(), options.daemon_start) }
     }
 
     /// The world, as long as the guard lives.
@@ -173,32 +212,56 @@ impl SharedWorld {
             });
         }
     }
+
+    /// The request has taken effect; its answer is on its way.
+    async fn answer(&self, request: PodApiRequest<'_>) {
+        let Some(watcher) = &self.watcher else { return };
+        let on_its_way = watcher.took_effect(request);
+        if !on_its_way.is_zero() {
+            sleep(on_its_way).await;
+        }
+    }
 }
 
 #[async_trait]
 impl PodApi for SharedWorld {
     async fn get(&self, name: &PodName) -> Result<Pod, ApiError> {
-        self.lock().pods.get(name).cloned().ok_or(ApiError::NotFound)
+        let pod = self.lock().pods.get(name).cloned().ok_or(ApiError::NotFound);
+        self.answer(PodApiRequest::Read).await;
+        pod
     }
 
     async fn list(&self, selector: &Selector) -> Result<Vec<Pod>, ApiError> {
-        Ok(self.lock().list(selector))
+        let pods = self.lock().list(selector);
+        self.answer(PodApiRequest::Read).await;
+        Ok(pods)
     }
 
     async fn create(&self, pod: Pod) -> Result<Pod, ApiError> {
         let created = self.lock().create(pod);
         self.run_kubelet();
+        self.answer(created.as_ref().map_or(PodApiRequest::Refused, PodApiRequest::Create)).await;
         created
     }
 
     async fn update(&self, pod: Pod, mode: WriteMode) -> Result<Option<Pod>, ApiError> {
+        let name = pod.name.clone();
         let updated = self.lock().update(pod, mode);
         self.run_kubelet();
+        match &updated {
+            Ok(pod) => self.answer(PodApiRequest::Update(&name, pod.as_ref())).await,
+            Err(_) => self.answer(PodApiRequest::Refused).await,
+        }
         updated
     }
 
     async fn delete(&self, name: &PodName, preconditions: Preconditions) -> Result<Option<Pod>, ApiError> {
-        self.lock().delete(name, &preconditions)
+        let deleted = self.lock().delete(name, &preconditions);
+        match &deleted {
+            Ok(pod) => self.answer(PodApiRequest::Delete(name, pod.as_ref())).await,
+            Err(_) => self.answer(PodApiRequest::Refused).await,
+        }
+        deleted
     }
 
     async fn update_status(&self, name: &PodName, uid: &Uid, status: PodStatus) -> Result<(), ApiError> {

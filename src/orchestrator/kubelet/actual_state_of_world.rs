@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Certainty, MountOutcome, Operation, Outcome, VolumeSpec};
+use super::{Certainty, DesiredPod, MountOutcome, Operation, Outcome, VolumeSpec};
 
 /// The device, or the staging mount, of a volume.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -51,6 +51,8 @@ pub(crate) struct ActualVolume {
     pub is_reconstructed: bool,
     /// The pods that have it, by identity.
     pub pods: BTreeMap<String, ActualPod>,
+    /// The SELinux label that it is, or may be, mounted with.
+    pub selinux_label: Option<String>,
     /// Its size on this node; zero until it is known.
     pub size: i64,
     /// It refused to grow while it is in use here.
@@ -73,6 +75,7 @@ impl ActualStateOfWorld {
             device: DeviceState::NotMounted,
             is_reconstructed: false,
             pods: BTreeMap::new(),
+            selinux_label: None,
             size: 0,
             refuses_expansion: false,
         });
@@ -87,11 +90,19 @@ impl ActualStateOfWorld {
             device: DeviceState::Uncertain,
             is_reconstructed: true,
             pods: BTreeMap::new(),
+            selinux_label: None,
             size: 0,
             refuses_expansion: false,
         });
         let mount = ActualPod { spec, state: MountState::Uncertain, is_reconstructed: true, wants_remount: false };
         volume.pods.insert(pod.to_owned(), mount);
+    }
+
+    /// Notes with which label a volume that was found on disk is mounted.
+    pub(crate) fn labelled(&mut self, volume: &str, label: &str) {
+        if let Some(volume) = self.volumes.get_mut(volume).filter(|_| !label.is_empty()) {
+            volume.selinux_label = Some(label.to_owned());
+        }
     }
 
     /// Notes that a volume may be staged, as was found on disk.
@@ -102,6 +113,7 @@ impl ActualStateOfWorld {
             device: DeviceState::Uncertain,
             is_reconstructed: true,
             pods: BTreeMap::new(),
+            selinux_label: None,
             size: 0,
             refuses_expansion: false,
         });
@@ -126,8 +138,8 @@ impl ActualStateOfWorld {
     /// Takes in how an operation ended.
     pub(crate) fn apply(&mut self, operation: &Operation, outcome: &Outcome) {
         match (operation, outcome) {
-            (Operation::Mount { spec, pod, size, .. }, Outcome::Mount(outcome)) => {
-                self.apply_mount(spec, pod, *size, outcome);
+            (Operation::Mount { pod, wanted, size, .. }, Outcome::Mount(outcome)) => {
+                self.apply_mount(wanted, pod, *size, outcome);
             }
             (Operation::Unmount { spec, pod }, Outcome::Unmount(result)) => {
                 let Some(volume) = self.volumes.get_mut(&spec.unique_name) else { return };
@@ -144,6 +156,7 @@ impl ActualStateOfWorld {
                 match result {
                     Ok(()) => {
                         volume.device = DeviceState::NotMounted;
+                        volume.selinux_label = None;
                         volume.is_reconstructed = false;
                         volume.refuses_expansion = false;
                     }
@@ -161,15 +174,20 @@ impl ActualStateOfWorld {
         }
     }
 
-    fn apply_mount(&mut self, spec: &VolumeSpec, pod: &str, size: i64, outcome: &MountOutcome) {
+    fn apply_mount(&mut self, wanted: &DesiredPod, pod: &str, size: i64, outcome: &MountOutcome) {
+        let spec = &wanted.spec;
         let Some(volume) = self.volumes.get_mut(&spec.unique_name) else { return };
         match &outcome.device {
             None => {}
             Some(Ok(())) => {
                 volume.device = DeviceState::GloballyMounted;
+                volume.selinux_label.clone_from(&wanted.selinux_label);
                 volume.is_reconstructed = false;
             }
             Some(Err(error)) => {
+                if error.certainty == Certainty::Uncertain {
+                    volume.selinux_label.clone_from(&wanted.selinux_label);
+                }
                 volume.device = match (error.certainty, volume.device) {
                     (Certainty::Uncertain, DeviceState::NotMounted) => DeviceState::Uncertain,
                     (Certainty::Final, DeviceState::Uncertain) if !volume.is_reconstructed => DeviceState::NotMounted,
@@ -229,10 +247,8 @@ mod tests {
             expansion: Ok(()),
         };
         let operation = Operation::Mount {
-            spec: spec(),
             pod: "p".into(),
-            pod_name: "p".into(),
-            read_only: false,
+            wanted: DesiredPod { name: "p".into(), spec: spec(), ..DesiredPod::default() },
             stages: true,
             is_first: true,
             size: 0,

@@ -4,9 +4,18 @@
 //! Node capabilities are asked anew before every decision, as often as upstream does, and all calls of one operation
 //! share one limit.
 
-use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     super::{
@@ -18,11 +27,12 @@ use super::{
         object::VolumeMode,
         timing::KUBELET_LIMIT,
     },
-    Places, VolumeData, VolumeSpec,
+    DesiredPod, Places, VolumeData, VolumeSpec,
     operation_executor::{Certainty, OperationError},
+    volume_ownership,
 };
 use crate::{
-    csi::v1::{self, node_service_capability::rpc::Type},
+    csi::v1::{self, node_service_capability::rpc::Type, volume_capability::AccessType},
     spec::Rpc,
 };
 
@@ -32,6 +42,10 @@ pub(super) struct CsiMounter {
     pub(super) client: CsiClient,
     pub(super) places: Places,
     pub(super) node: String,
+    /// Whether the driver is registered.
+    pub(super) registered: watch::Receiver<bool>,
+    /// How many tokens of service accounts were made out.
+    pub(super) tokens: Arc<AtomicU64>,
 }
 
 /// The time that is left for an operation.
@@ -53,8 +67,8 @@ impl Limit {
 #[derive(Clone, Debug)]
 pub(super) struct ForPod<'a> {
     pub(super) uid: &'a str,
-    pub(super) name: &'a str,
-    pub(super) read_only: bool,
+    /// The volume as the pod wants it.
+    pub(super) wanted: &'a DesiredPod,
     /// Whether it was not published before: only then is what is left of a failure removed.
     pub(super) is_first: bool,
 }
@@ -78,10 +92,11 @@ impl CsiMounter {
     /// Stages a volume, where the driver wants that.
     pub(super) async fn stage(
         &self,
-        spec: &VolumeSpec,
+        wanted: &DesiredPod,
         publish_context: &BTreeMap<String, String>,
         limit: Limit,
     ) -> Result<(), OperationError> {
+        let spec = &wanted.spec;
         let subject = self.subject(spec);
         let is_block = spec.volume_mode == VolumeMode::Block;
         // Upstream takes a failed query for a device as final, whatever its code.
@@ -92,15 +107,14 @@ impl CsiMounter {
             return Ok(());
         }
         let staging = if is_block { self.places.block_staging(spec) } else { self.places.staging(spec) };
-        if !is_block {
-            self.has(&subject, Type::VolumeMountGroup, limit).await.map_err(always(Certainty::Transient))?;
-        }
+        let mount_group = self.mount_group(wanted, &subject, limit).await?;
         fs::create_dir_all(&staging).map_err(of_disk(&staging))?;
         let beside = staging.parent().unwrap_or(&staging).to_owned();
         if !is_block {
             let data = VolumeData {
                 volume_handle: spec.handle.clone(),
                 driver_name: spec.driver.clone(),
+                selinux_label: wanted.selinux_label.clone().unwrap_or_default(),
                 ..VolumeData::default()
             };
             data.write(&beside).map_err(of_disk(&beside))?;
@@ -110,7 +124,7 @@ impl CsiMounter {
                 volume_id: spec.handle.clone(),
                 publish_context: publish_context.clone(),
                 staging_target_path: text(&staging),
-                volume_capability: Some(self.capability(spec, &subject, limit).await?),
+                volume_capability: Some(self.asked_for(wanted, &mount_group, &subject, limit).await?),
                 secrets: self.client.secrets(Rpc::NodeStageVolume),
                 volume_context: spec.attributes.clone(),
             };
@@ -129,24 +143,33 @@ impl CsiMounter {
     /// Publishes a volume for a pod.
     pub(super) async fn publish(
         &self,
-        spec: &VolumeSpec,
         pod: &ForPod<'_>,
         publish_context: &BTreeMap<String, String>,
         limit: Limit,
     ) -> Result<(), OperationError> {
+        let (wanted, spec) = (pod.wanted, &pod.wanted.spec);
+        if spec.is_inline && !self.client.context.csi_driver.is_ephemeral {
+            let why = format!("{} has no Ephemeral among its volumeLifecycleModes", spec.driver);
+            return Err(OperationError::plain(Certainty::Transient, why));
+        }
         let subject = self.subject(spec);
         let is_block = spec.volume_mode == VolumeMode::Block;
         let mut staging = self.places.block_staging(spec);
         let mut target = self.places.block_target(spec, pod.uid);
         let mut note = self.places.block_data(&spec.volume_name);
-        let mut stages = true;
-        if !is_block {
+        let mut stages = !spec.is_inline;
+        let mut mount_group = String::new();
+        if spec.is_inline {
+            mount_group = self.mount_group(wanted, &subject, limit).await?;
+            target = self.places.target(spec, pod.uid);
+            note = target.parent().unwrap_or(&target).to_owned();
+        } else if !is_block {
             let asked = self.has(&subject, Type::StageUnstageVolume, limit).await;
             stages = match self.client.context.departs(Departure::FailedQueryIsFinal) {
                 true => asked.map_err(always(Certainty::Final)),
                 false => asked.map_err(by_code),
             }?;
-            self.has(&subject, Type::VolumeMountGroup, limit).await.map_err(always(Certainty::Transient))?;
+            mount_group = self.mount_group(wanted, &subject, limit).await?;
             staging = self.places.staging(spec);
             target = self.places.target(spec, pod.uid);
             note = target.parent().unwrap_or(&target).to_owned();
@@ -154,23 +177,31 @@ impl CsiMounter {
         let parent = target.parent().unwrap_or(&target).to_owned();
         fs::create_dir_all(&parent).map_err(of_disk(&parent))?;
         fs::create_dir_all(&note).map_err(of_disk(&note))?;
-        self.note(spec).write(&note).map_err(of_disk(&note))?;
+        self.note(wanted).write(&note).map_err(of_disk(&note))?;
+        if is_block {
+            stages = self.names_staging(&subject, limit).await.map_err(by_code)?;
+        }
+        let (secrets, volume_context) = self.for_pod(pod);
         let published = async {
             let request = v1::NodePublishVolumeRequest {
                 volume_id: spec.handle.clone(),
                 publish_context: publish_context.clone(),
                 staging_target_path: if stages { text(&staging) } else { String::new() },
                 target_path: text(&target),
-                volume_capability: Some(self.capability(spec, &subject, limit).await?),
-                readonly: pod.read_only,
-                secrets: self.client.secrets(Rpc::NodePublishVolume),
-                volume_context: self.volume_context(spec, pod),
+                volume_capability: Some(self.asked_for(wanted, &mount_group, &subject, limit).await?),
+                readonly: wanted.read_only,
+                secrets,
+                volume_context,
             };
             self.client.call(&subject, request, limit.left()).await.map_err(by_code)
         };
         let published = published.await.map(|_| ());
         match &published {
             Ok(()) if is_block => self.link(spec, pod.uid, &target)?,
+            // The driver has seen to the group where it can.
+            Ok(()) if mount_group.is_empty() => {
+                volume_ownership::apply(wanted, self.client.context.csi_driver.fs_group_policy, &target)?;
+            }
             Err(error) if error.certainty == Certainty::Final && pod.is_first => {
                 remove_if_unused(&target);
                 if !target.exists() && !is_block {
@@ -257,16 +288,48 @@ impl CsiMounter {
             true => (self.places.block_staging(spec), self.places.block_target(spec, pod)),
             false => (self.places.staging(spec), self.places.target(spec, pod)),
         };
+        let names_staging = self.names_staging(&subject, limit).await.map_err(always(Certainty::Final))?;
         let request = v1::NodeExpandVolumeRequest {
             volume_id: spec.handle.clone(),
             volume_path: text(&target),
             capacity_range: Some(v1::CapacityRange { required_bytes: size, limit_bytes: 0 }),
-            staging_target_path: text(&staging),
+            staging_target_path: if names_staging { text(&staging) } else { String::new() },
             volume_capability: Some(self.capability(spec, &subject, limit).await?),
             secrets: self.client.secrets(Rpc::NodeExpandVolume),
         };
         let answer = self.client.call(&subject, request, limit.left()).await;
         answer.map(|_| ()).map_err(always(Certainty::Final))
+    }
+
+    /// Measures a volume of a pod; what is wrong with it, where the driver says so and that is looked at.
+    ///
+    /// It runs beside all other operations on the volume, and may meet a path that has just vanished.
+    pub(super) async fn measure(&self, spec: &VolumeSpec, pod: &str) -> Result<Option<String>, OperationError> {
+        let (subject, limit) = (self.subject(spec), Limit::begin(&self.client));
+        // A failure costs one measurement.
+        let transient = always(Certainty::Transient);
+        if !self.has(&subject, Type::GetVolumeStats, limit).await.map_err(&transient)? {
+            return Ok(None);
+        }
+        let mut staging_target_path = String::new();
+        if !self.client.context.departs(Departure::MeasureWithoutStaging)
+            && !spec.is_inline
+            && self.has(&subject, Type::StageUnstageVolume, limit).await.map_err(&transient)?
+        {
+            staging_target_path = text(&self.places.staging(spec));
+        }
+        let request = v1::NodeGetVolumeStatsRequest {
+            volume_id: spec.handle.clone(),
+            volume_path: text(&self.places.target(spec, pod)),
+            staging_target_path,
+        };
+        let reply = self.client.call(&subject, request, limit.left()).await.map_err(&transient)?;
+        if !self.client.context.checks_health {
+            return Ok(None);
+        }
+        let tells = self.has(&subject, Type::VolumeCondition, limit).await.map_err(&transient)?;
+        let condition = reply.volume_condition.filter(|condition| tells && condition.abnormal);
+        Ok(condition.map(|condition| condition.message))
     }
 
     /// What the troubles call the volume.
@@ -289,8 +352,46 @@ impl CsiMounter {
         Ok(capability(spec.volume_mode, &spec.fs_type, &spec.mount_options, access_mode))
     }
 
-    fn note(&self, spec: &VolumeSpec) -> VolumeData {
-        let mode = if spec.volume_mode == VolumeMode::Block { "" } else { "Persistent" };
+    /// Whether a staging path is named where upstream does not ask whether there is staging at all.
+    async fn names_staging(&self, subject: &str, limit: Limit) -> Result<bool, RpcError> {
+        match self.client.context.departs(Departure::NameStagingAlways) {
+            true => Ok(true),
+            false => self.has(subject, Type::StageUnstageVolume, limit).await,
+        }
+    }
+
+    /// The group in which the driver is to mount, where it can; asked anew, as all node capabilities are.
+    async fn mount_group(&self, wanted: &DesiredPod, subject: &str, limit: Limit) -> Result<String, OperationError> {
+        if wanted.spec.volume_mode == VolumeMode::Block {
+            return Ok(String::new());
+        }
+        let can = self.has(subject, Type::VolumeMountGroup, limit).await.map_err(always(Certainty::Transient))?;
+        Ok(wanted.fs_group.filter(|_| can).map(|group| group.to_string()).unwrap_or_default())
+    }
+
+    /// The capability with what is the pod's own: group and label.
+    async fn asked_for(
+        &self,
+        wanted: &DesiredPod,
+        mount_group: &str,
+        subject: &str,
+        limit: Limit,
+    ) -> Result<v1::VolumeCapability, OperationError> {
+        let mut capability = self.capability(&wanted.spec, subject, limit).await?;
+        if let Some(AccessType::Mount(mount)) = &mut capability.access_type {
+            mount_group.clone_into(&mut mount.volume_mount_group);
+            mount.mount_flags.extend(wanted.selinux_label.iter().map(|label| format!("context=\"{label}\"")));
+        }
+        Ok(capability)
+    }
+
+    fn note(&self, wanted: &DesiredPod) -> VolumeData {
+        let spec = &wanted.spec;
+        let mode = match (spec.volume_mode, spec.is_inline) {
+            (VolumeMode::Block, _) => "",
+            (VolumeMode::Filesystem, true) => VolumeData::EPHEMERAL,
+            (VolumeMode::Filesystem, false) => VolumeData::PERSISTENT,
+        };
         VolumeData {
             volume_name: spec.volume_name.clone(),
             volume_handle: spec.handle.clone(),
@@ -298,22 +399,45 @@ impl CsiMounter {
             node_name: self.node.clone(),
             attachment: names::attachment(&spec.handle, &spec.driver, &self.node),
             volume_lifecycle_mode: mode.to_owned(),
+            selinux_label: wanted.selinux_label.clone().unwrap_or_default(),
         }
     }
 
-    fn volume_context(&self, spec: &VolumeSpec, pod: &ForPod<'_>) -> BTreeMap<String, String> {
+    /// Secrets and context of a publication, with what they tell of the pod.
+    fn for_pod(&self, pod: &ForPod<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+        let spec = &pod.wanted.spec;
+        let csi_driver = &self.client.context.csi_driver;
+        let mut secrets = self.client.secrets(Rpc::NodePublishVolume);
         let mut context = spec.attributes.clone();
-        if self.client.context.csi_driver.pod_info_on_mount {
+        if csi_driver.pod_info_on_mount && self.client.context.departs(Departure::AddToContext) {
             let entries = [
-                ("pod.name", pod.name),
+                ("pod.name", pod.wanted.name.as_str()),
                 ("pod.namespace", "default"),
                 ("pod.uid", pod.uid),
                 ("serviceAccount.name", "default"),
-                ("ephemeral", "false"),
+                ("ephemeral", if spec.is_inline { "true" } else { "false" }),
             ];
             context.extend(entries.map(|(key, value)| (format!("csi.storage.k8s.io/{key}"), value.to_owned())));
         }
-        context
+        if !csi_driver.token_requests.is_empty() && spec.volume_mode == VolumeMode::Filesystem {
+            let into = if csi_driver.tokens_in_secrets { &mut secrets } else { &mut context };
+            into.insert(names::SERVICE_ACCOUNT_TOKENS.to_owned(), self.service_account_tokens());
+        }
+        (secrets, context)
+    }
+
+    /// A fresh token for each audience that the driver asks for.
+    fn service_account_tokens(&self) -> String {
+        let token = |audience: &String| {
+            let number = self.tokens.fetch_add(1, Ordering::Relaxed) + 1;
+            let token = serde_json::json!({
+                "token": format!("{}-{number}", self.node),
+                "expirationTimestamp": "2100-01-01T00:00:00Z",
+            });
+            (audience.clone(), token)
+        };
+        let tokens = self.client.context.csi_driver.token_requests.iter().map(token);
+        serde_json::Value::Object(tokens.collect()).to_string()
     }
 
     fn link(&self, spec: &VolumeSpec, pod: &str, target: &Path) -> Result<(), OperationError> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::{
     names,
-    object::{AccessMode, PersistentVolume, VolumeMode},
+    object::{AccessMode, InlineVolume, PersistentVolume, Pod, PodVolume, VolumeMode, VolumeSource},
+    store::Tables,
 };
 
 /// A volume as an operation needs it.
@@ -30,6 +31,8 @@ pub(crate) struct VolumeSpec {
     pub access_modes: Vec<AccessMode>,
     /// How it appears.
     pub volume_mode: VolumeMode,
+    /// Whether it lives and dies with its pod: it is neither attached nor staged.
+    pub is_inline: bool,
 }
 
 impl VolumeSpec {
@@ -46,6 +49,33 @@ impl VolumeSpec {
             mount_options: volume.mount_options.clone(),
             access_modes: volume.access_modes.clone(),
             volume_mode: volume.volume_mode,
+            is_inline: false,
+        }
+    }
+
+    /// Of a volume that lives and dies with its pod.
+    pub(crate) fn inline(pod_uid: &str, name: &str, inline: &InlineVolume) -> Self {
+        Self {
+            unique_name: names::unique_inline_volume(pod_uid, name),
+            volume_name: name.to_owned(),
+            driver: inline.driver.clone(),
+            handle: names::inline_handle(pod_uid, name),
+            attributes: inline.attributes.clone(),
+            fs_type: inline.fs_type.clone(),
+            access_modes: vec![AccessMode::ReadWriteOnce],
+            is_inline: true,
+            ..Self::default()
+        }
+    }
+
+    /// Of a volume of a pod, with the claim's volume where it comes from one; `None` while that is not bound.
+    pub(crate) fn of_pod(pod: &Pod, volume: &PodVolume, tables: &Tables) -> Option<Self> {
+        match &volume.source {
+            VolumeSource::Inline(inline) => Some(Self::inline(&pod.metadata.uid, &volume.name, inline)),
+            VolumeSource::Claim(claim) => {
+                let claim = tables.claims.get(claim).filter(|claim| claim.is_bound)?;
+                Some(Self::of(tables.volumes.get(&claim.volume_name)?, &claim.metadata.name))
+            }
         }
     }
 }
@@ -59,6 +89,10 @@ pub(crate) struct DesiredPod {
     pub spec: VolumeSpec,
     /// Whether it only reads.
     pub read_only: bool,
+    /// The group that the volume is to belong to.
+    pub fs_group: Option<u32>,
+    /// The SELinux label that it is mounted with.
+    pub selinux_label: Option<String>,
 }
 
 /// A volume that pods need.

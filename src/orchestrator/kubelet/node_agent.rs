@@ -7,26 +7,27 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    ActualStateOfWorld, DesiredStateOfWorld, Operation, Outcome, Places,
+    ActualStateOfWorld, DesiredStateOfWorld, DesiredVolume, Operation, Outcome, Places,
     csi_mounter::CsiMounter,
+    plugin_registration::PluginManager,
     pod_worker::{self, Stopping},
     populator,
     reconciler::{self, Attachments, Step},
     reconstruction,
+    statistics::{self, Statistics},
 };
-use crate::{
-    csi::v1,
-    orchestrator::{
-        beat::Beat,
-        csi_client::CsiClient,
-        departure::Departure,
-        object::{Metadata, Node, Pod, Registration},
-        pending_operations::{OperationKey, PendingOperations},
-        timing::{CONTAINER_STOP, KUBELET_LIMIT, NODE_STATUS_PERIOD, OPERATION_BACKOFF, RECONCILER_PERIOD},
-    },
+use crate::orchestrator::{
+    beat::Beat,
+    csi_client::CsiClient,
+    departure::Departure,
+    dice::Dice,
+    node_driver_registrar,
+    object::{Node, Pod},
+    pending_operations::{OperationKey, PendingOperations},
+    timing::{CONTAINER_STOP, NODE_STATUS_PERIOD, OPERATION_BACKOFF, RECONCILER_PERIOD},
 };
 
 /// How often a pod that runs is looked after.
@@ -63,6 +64,8 @@ pub(in crate::orchestrator) struct Kubelet {
     pub(in crate::orchestrator) node: String,
     pub(in crate::orchestrator) places: Places,
     pub(in crate::orchestrator) machine: Machine,
+    /// For the moments of measurements.
+    pub(in crate::orchestrator) dice: Dice,
 }
 
 /// What it keeps in memory.
@@ -73,6 +76,7 @@ struct Memory {
     stopping: Stopping,
     next_status: Duration,
     next_sync: BTreeMap<String, Duration>,
+    statistics: Statistics,
     /// Something changed that no object tells of.
     look_again: bool,
 }
@@ -80,7 +84,23 @@ struct Memory {
 impl Kubelet {
     /// Runs it for ever.
     pub(in crate::orchestrator) async fn run(self) -> Infallible {
-        self.register().await;
+        let (registered, is_registered) = watch::channel(false);
+        let plugins = PluginManager {
+            client: self.client.clone(),
+            node: self.node.clone(),
+            registry: node_driver_registrar::registry(self.places.root()),
+            registered,
+        };
+        tokio::select! {
+            never = plugins.run() => never,
+            never = self.work(is_registered) => never,
+        }
+    }
+
+    /// The loop over the two worlds, once there is a driver to work with.
+    async fn work(self, mut registered: watch::Receiver<bool>) -> Infallible {
+        // The plugin manager, which tells, lives as long as this.
+        let _ = registered.wait_for(|is_registered| *is_registered).await;
         let timing = self.client.context.timing;
         let mut memory = Memory {
             desired: DesiredStateOfWorld::default(),
@@ -89,10 +109,19 @@ impl Kubelet {
             stopping: Stopping::default(),
             next_status: Duration::ZERO,
             next_sync: BTreeMap::new(),
+            statistics: Statistics::default(),
             look_again: false,
         };
-        let mounter = CsiMounter { client: self.client.clone(), places: self.places.clone(), node: self.node.clone() };
+        let mounter = CsiMounter {
+            client: self.client.clone(),
+            places: self.places.clone(),
+            node: self.node.clone(),
+            registered: registered.clone(),
+            tokens: Arc::default(),
+        };
         let mut running = JoinSet::new();
+        // Measurements go beside all else, and end with the kubelet.
+        let mut measuring = JoinSet::new();
         let mut beat = Beat::new(&self.client.context);
         loop {
             let now = beat.now();
@@ -103,11 +132,19 @@ impl Kubelet {
                     (operation, outcome)
                 });
             }
+            self.measure(&mut memory, &mounter, &mut measuring, now);
             let again = std::mem::take(&mut memory.look_again).then(|| now + timing.of(RECONCILER_PERIOD));
-            let due = [memory.pending.next_due(now), memory.stopping.next_due(), Some(memory.next_status), again];
+            let due = [
+                memory.pending.next_due(now),
+                memory.stopping.next_due(),
+                memory.statistics.next_due(),
+                Some(memory.next_status),
+                again,
+            ];
             let due = due.into_iter().flatten().chain(memory.next_sync.values().copied()).min();
             tokio::select! {
                 () = beat.next(due) => {}
+                Some(_) = measuring.join_next() => {}
                 Some(Ok((operation, outcome))) = running.join_next() => {
                     self.end(&mut memory, &operation, &outcome, beat.now());
                 }
@@ -115,42 +152,13 @@ impl Kubelet {
         }
     }
 
-    /// NodeGetInfo, until the driver answers; then the node is known.
-    async fn register(&self) {
-        let context = &self.client.context;
-        let backoff = context.timing.backoff(OPERATION_BACKOFF);
-        let mut failures = 0;
-        let subject = format!("registration on {}", self.node);
-        let info = loop {
-            match self.client.call(&subject, v1::NodeGetInfoRequest {}, KUBELET_LIMIT).await {
-                Ok(info) => break info,
-                Err(_) => {
-                    failures += 1;
-                    sleep(backoff.pause(failures)).await;
-                }
-            }
-        };
-        let registration = Registration {
-            node_id: info.node_id,
-            topology: info.accessible_topology.map(|topology| topology.segments).unwrap_or_default(),
-            limit: info.max_volumes_per_node.max(0),
-        };
-        let node = Node { metadata: Metadata::named(&self.node), ..Node::default() };
-        // A node that was here before is taken up again.
-        let _ = context.store.create(node);
-        let register = |node: &mut Node| {
-            node.registration = Some(registration);
-            node.is_ready = true;
-        };
-        let _ = context.store.modify(&self.node, register);
-    }
-
     /// One look around: the operations that begin.
     fn pass(&self, memory: &mut Memory, now: Duration) -> Vec<Operation> {
         let context = &self.client.context;
         let containers = self.machine.containers();
         context.store.read(|tables| {
-            populator::populate(&mut memory.desired, &memory.actual, tables, &self.node, &containers);
+            let csi_driver = &context.csi_driver;
+            populator::populate(&mut memory.desired, &memory.actual, tables, csi_driver, &self.node, &containers);
         });
         self.sync_pods(memory, &containers, now);
         if memory.next_status <= now {
@@ -240,12 +248,37 @@ impl Kubelet {
         }
     }
 
+    /// Starts the measurements that are due; what is found wrong is told as an event of the pod.
+    fn measure(&self, memory: &mut Memory, mounter: &CsiMounter, measuring: &mut JoinSet<()>, now: Duration) {
+        let context = &self.client.context;
+        if !context.measures {
+            return;
+        }
+        let period = context.timing.of(statistics::PERIOD);
+        let pause = || period.mul_f64(1.0 + self.dice.below(1000) as f64 / 1000.0);
+        for (spec, uid) in memory.statistics.due(&memory.actual, now, pause) {
+            let (mounter, context) = (mounter.clone(), context.clone());
+            measuring.spawn(async move {
+                // A measurement that fails is made again in its turn.
+                let Ok(Some(message)) = mounter.measure(&spec, &uid).await else { return };
+                let pod = context.store.list::<Pod>().into_iter().find(|pod| pod.metadata.uid == uid);
+                if let Some(pod) = pod {
+                    let regarding = format!("pod {}", pod.metadata.name);
+                    context.tell(&regarding, "VolumeConditionAbnormal", &format!("{}: {message}", spec.volume_name));
+                }
+            });
+        }
+    }
+
     /// Tells the cluster which volumes are in use here: they are not detached while that stands.
     fn report_status(&self, memory: &mut Memory) {
         let mut in_use = BTreeSet::new();
         if self.client.context.csi_driver.attach_required {
-            in_use.extend(memory.desired.volumes.keys().cloned());
-            in_use.extend(memory.actual.volumes.keys().cloned());
+            let is_attached = |volume: &&DesiredVolume| volume.pods.values().any(|pod| !pod.spec.is_inline);
+            let desired = memory.desired.volumes.iter().filter(|(_, volume)| is_attached(volume));
+            in_use.extend(desired.map(|(name, _)| name.clone()));
+            let actual = memory.actual.volumes.iter().filter(|(_, volume)| !volume.spec.is_inline);
+            in_use.extend(actual.map(|(name, _)| name.clone()));
         }
         for volume in memory.desired.volumes.values_mut() {
             volume.is_reported_in_use = true;

@@ -9,7 +9,7 @@ use super::{
         object::{AccessMode, PersistentVolume, PersistentVolumeClaim, ResizePhase, VolumeAttachment},
         pending_operations::OperationKey,
     },
-    VolumeSpec,
+    DesiredPod, VolumeSpec,
     csi_mounter::{CsiMounter, ForPod, Limit},
 };
 
@@ -58,14 +58,10 @@ impl OperationError {
 pub(crate) enum Operation {
     /// Stage where that is needed, publish, and expand where that is due.
     Mount {
-        /// The volume.
-        spec: VolumeSpec,
         /// The pod's identity.
         pod: String,
-        /// The pod's name.
-        pod_name: String,
-        /// Whether the pod only reads.
-        read_only: bool,
+        /// The pod, and the volume as it wants it.
+        wanted: DesiredPod,
         /// Whether it has to be staged first.
         stages: bool,
         /// Whether the pod never had it.
@@ -134,10 +130,21 @@ impl Operation {
     /// The volume.
     pub(crate) const fn spec(&self) -> &VolumeSpec {
         match self {
-            Self::Mount { spec, .. }
-            | Self::Unmount { spec, .. }
-            | Self::UnmountDevice { spec }
-            | Self::Expand { spec, .. } => spec,
+            Self::Mount { wanted, .. } => &wanted.spec,
+            Self::Unmount { spec, .. } | Self::UnmountDevice { spec } | Self::Expand { spec, .. } => spec,
+        }
+    }
+
+    /// How it ends when it could not even begin: nothing is known that was not known before.
+    fn not_begun(&self, why: String) -> Outcome {
+        let error = OperationError::plain(Certainty::Transient, why);
+        match self {
+            Self::Mount { .. } => {
+                Outcome::Mount(MountOutcome { device: None, mount: Some(Err(error)), expansion: Ok(()) })
+            }
+            Self::Unmount { .. } => Outcome::Unmount(Err(error)),
+            Self::UnmountDevice { .. } => Outcome::UnmountDevice(Err(error)),
+            Self::Expand { .. } => Outcome::Expand(Err(error)),
         }
     }
 
@@ -170,6 +177,13 @@ impl Outcome {
 impl CsiMounter {
     /// Carries an operation out.
     pub(super) async fn perform(&self, operation: &Operation) -> Outcome {
+        if !*self.registered.borrow() {
+            return operation.not_begun(format!(
+                "driver {} is not registered on {}",
+                operation.spec().driver,
+                self.node
+            ));
+        }
         let limit = Limit::begin(&self.client);
         match operation {
             Operation::Mount { .. } => Outcome::Mount(self.mount(operation, limit).await),
@@ -181,9 +195,10 @@ impl CsiMounter {
 
     async fn mount(&self, operation: &Operation, limit: Limit) -> MountOutcome {
         let mut outcome = MountOutcome { device: None, mount: None, expansion: Ok(()) };
-        let Operation::Mount { spec, pod, pod_name, read_only, stages, is_first, .. } = operation else {
+        let Operation::Mount { pod, wanted, stages, is_first, .. } = operation else {
             return outcome;
         };
+        let spec = &wanted.spec;
         let publish_context = match self.publish_context(spec) {
             Ok(publish_context) => publish_context,
             Err(error) => {
@@ -192,7 +207,7 @@ impl CsiMounter {
             }
         };
         if *stages {
-            let staged = self.stage(spec, &publish_context, limit).await;
+            let staged = self.stage(wanted, &publish_context, limit).await;
             let failed = staged.is_err();
             outcome.device = Some(staged);
             if failed {
@@ -201,11 +216,11 @@ impl CsiMounter {
         }
         // Staging and publishing are two operations on the driver, each with its own limit.
         let limit = Limit::begin(&self.client);
-        let for_pod = ForPod { uid: pod, name: pod_name, read_only: *read_only, is_first: *is_first };
-        let published = self.publish(spec, &for_pod, &publish_context, limit).await;
+        let for_pod = ForPod { uid: pod, wanted, is_first: *is_first };
+        let published = self.publish(&for_pod, &publish_context, limit).await;
         let failed = published.is_err();
         outcome.mount = Some(published);
-        if !failed && !read_only {
+        if !failed && !wanted.read_only && !spec.is_inline {
             outcome.expansion = self.expand_at_mount(spec, pod).await;
         }
         outcome
@@ -214,7 +229,7 @@ impl CsiMounter {
     /// The attachment has to be there and attached: nothing is waited for here.
     fn publish_context(&self, spec: &VolumeSpec) -> Result<BTreeMap<String, String>, OperationError> {
         let context = &self.client.context;
-        if !context.csi_driver.attach_required {
+        if !context.csi_driver.attach_required || spec.is_inline {
             return Ok(BTreeMap::new());
         }
         let name = names::attachment(&spec.handle, &spec.driver, &self.node);

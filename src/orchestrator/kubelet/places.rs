@@ -38,9 +38,17 @@ pub(crate) struct VolumeData {
     /// `Persistent`; empty for block volumes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub volume_lifecycle_mode: String,
+    /// The SELinux label, where it is mounted with one.
+    #[serde(rename = "seLinuxMountContext", default, skip_serializing_if = "String::is_empty")]
+    pub selinux_label: String,
 }
 
 impl VolumeData {
+    /// The life of a volume that a claim has.
+    pub(crate) const PERSISTENT: &'static str = "Persistent";
+    /// The life of a volume that lives and dies with its pod.
+    pub(crate) const EPHEMERAL: &'static str = "Ephemeral";
+
     /// Writes it into a directory that exists.
     ///
     /// # Errors
@@ -70,6 +78,11 @@ impl Places {
     /// Below this directory.
     pub(crate) const fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// The directory of the kubelet.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn plugin(&self) -> PathBuf {
@@ -185,7 +198,8 @@ mod tests {
             driver_name: "d".into(),
             node_name: "n".into(),
             attachment: "csi-1".into(),
-            volume_lifecycle_mode: "Persistent".into(),
+            volume_lifecycle_mode: VolumeData::PERSISTENT.into(),
+            selinux_label: String::new(),
         };
         data.write(directory.path()).unwrap();
         let text = fs::read_to_string(directory.path().join("vol_data.json")).unwrap();

@@ -56,12 +56,8 @@ pub(super) fn plan(
 
 fn has_all_volumes(pod: &Pod, tables: &Tables, actual: &ActualStateOfWorld) -> bool {
     pod.volumes.iter().all(|volume| {
-        let claim = tables.claims.get(&volume.claim).filter(|claim| claim.is_bound);
-        let object = claim.and_then(|claim| tables.volumes.get(&claim.volume_name));
-        object.is_some_and(|object| {
-            let spec = VolumeSpec::of(object, &volume.claim);
-            actual.is_mounted(&spec.unique_name, &pod.metadata.uid)
-        })
+        let spec = VolumeSpec::of_pod(pod, volume, tables);
+        spec.is_some_and(|spec| actual.is_mounted(&spec.unique_name, &pod.metadata.uid))
     })
 }
 

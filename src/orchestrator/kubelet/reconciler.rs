@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::object::AccessMode, ActualStateOfWorld, DesiredStateOfWorld, DeviceState, MountState, Operation, VolumeSpec,
+    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState,
+    Operation, VolumeSpec,
 };
 
 /// What is to be done, in order.
@@ -63,13 +64,17 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
         let known = actual.volumes.get(name);
         let Some(known) = known.filter(|known| known.is_attached) else {
             let is_attached = volume.is_reported_in_use && attachments.attached.contains(name);
-            if is_attached || !attachments.are_required {
+            if is_attached || !attachments.are_required || first.spec.is_inline {
                 steps.push(Step::MarkAttached(first.spec.clone()));
             }
             continue;
         };
         for (pod, wanted) in &volume.pods {
             let mount = known.pods.get(pod);
+            // What is mounted with another label has to be unmounted and unstaged first.
+            if known.device != DeviceState::NotMounted && known.selinux_label != wanted.selinux_label {
+                continue;
+            }
             // A volume for a single pod waits until the one before has given it up.
             let is_single = wanted.spec.access_modes == [AccessMode::ReadWriteOncePod];
             if is_single && known.pods.keys().any(|other| other != pod) {
@@ -77,11 +82,9 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
             }
             if mount.is_none_or(|mount| mount.state == MountState::Uncertain || mount.wants_remount) {
                 steps.push(Step::Start(Operation::Mount {
-                    spec: wanted.spec.clone(),
                     pod: pod.clone(),
-                    pod_name: wanted.name.clone(),
-                    read_only: wanted.read_only,
-                    stages: known.device != DeviceState::GloballyMounted,
+                    wanted: wanted.clone(),
+                    stages: known.device != DeviceState::GloballyMounted && !wanted.spec.is_inline,
                     is_first: mount.is_none(),
                     size: volume.size,
                 }));
@@ -98,8 +101,15 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
 }
 
 fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
-    let unused =
-        actual.volumes.iter().filter(|(name, volume)| volume.pods.is_empty() && !desired.volumes.contains_key(*name));
+    let is_unused = |name: &String, volume: &ActualVolume| match desired.volumes.get(name) {
+        None => true,
+        // Staged with a label that nobody wants any more.
+        Some(wanted) => {
+            volume.device != DeviceState::NotMounted
+                && wanted.pods.values().all(|pod| pod.selinux_label != volume.selinux_label)
+        }
+    };
+    let unused = actual.volumes.iter().filter(|(name, volume)| volume.pods.is_empty() && is_unused(name, volume));
     unused
         .map(|(name, volume)| match volume.device {
             DeviceState::NotMounted => Step::MarkDetached(name.clone()),
@@ -122,7 +132,7 @@ mod tests {
     fn desired(pods: &[&str]) -> DesiredStateOfWorld {
         let mut desired = DesiredStateOfWorld { is_complete: true, ..DesiredStateOfWorld::default() };
         for pod in pods {
-            desired.add(pod, DesiredPod { name: (*pod).into(), spec: spec(), read_only: false }, 0);
+            desired.add(pod, DesiredPod { name: (*pod).into(), spec: spec(), ..DesiredPod::default() }, 0);
         }
         desired
     }
@@ -167,6 +177,28 @@ mod tests {
         assert!(matches!(
             plan(&desired(&["p"]), &actual, attached(&none)).as_slice(),
             [Step::Start(Operation::Mount { stages: true, .. })]
+        ));
+    }
+
+    #[test]
+    fn a_volume_with_another_label_is_unstaged_before_it_is_mounted_again() {
+        let none = BTreeSet::new();
+        let label = |text: &str| Some(text.to_owned());
+        let mut actual = ActualStateOfWorld::default();
+        actual.attached(&spec());
+        let volume = actual.volumes.get_mut("u").unwrap();
+        volume.device = DeviceState::GloballyMounted;
+        volume.selinux_label = label("a");
+        let wants = |text| {
+            let mut desired = desired(&["p"]);
+            desired.volumes.get_mut("u").unwrap().pods.get_mut("p").unwrap().selinux_label = label(text);
+            desired
+        };
+        let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
+        assert_eq!(plan(&wants("b"), &actual, attached(&none)), [unmount]);
+        assert!(matches!(
+            plan(&wants("a"), &actual, attached(&none)).as_slice(),
+            [Step::Start(Operation::Mount { stages: false, .. })]
         ));
     }
 }

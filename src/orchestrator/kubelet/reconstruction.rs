@@ -13,7 +13,11 @@ pub(super) fn reconstruct(places: &Places, forgets_staged: bool) -> ActualStateO
     for (pod, directory) in places.pods() {
         for (_, volume) in entries(&directory.join("volumes/kubernetes.io~csi")) {
             if let Ok(data) = VolumeData::read(&volume) {
-                actual.reconstructed(spec(data, VolumeMode::Filesystem), &pod);
+                let label = data.selinux_label.clone();
+                let spec = of_pod(data, &pod);
+                let volume = spec.unique_name.clone();
+                actual.reconstructed(spec, &pod);
+                actual.labelled(&volume, &label);
             }
         }
         for (volume, _) in entries(&directory.join("volumeDevices/kubernetes.io~csi")) {
@@ -31,6 +35,16 @@ pub(super) fn reconstruct(places: &Places, forgets_staged: bool) -> ActualStateO
         }
     }
     actual
+}
+
+/// Of a volume below the directory of a pod, which may live and die with that pod.
+fn of_pod(data: VolumeData, pod: &str) -> VolumeSpec {
+    let is_inline = data.volume_lifecycle_mode == VolumeData::EPHEMERAL;
+    let spec = spec(data, VolumeMode::Filesystem);
+    match is_inline {
+        true => VolumeSpec { unique_name: names::unique_inline_volume(pod, &spec.volume_name), is_inline, ..spec },
+        false => spec,
+    }
 }
 
 /// As much of a volume as it takes to unmount it.
