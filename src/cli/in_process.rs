@@ -227,7 +227,9 @@ impl MountWitness {
                     annotations::references(pod).into_iter().map(|one| one.target.to_string()).collect();
                 let text = match references.is_empty() {
                     true => format!("mount pod {} is left on {node} and nothing refers to it", pod.name),
-                    false => format!("mount pod {} is left on {node}, referred to by {}", pod.name, references.join(", ")),
+                    false => {
+                        format!("mount pod {} is left on {node}, referred to by {}", pod.name, references.join(", "))
+                    }
                 };
                 report.insert(format!("mount pod {}", pod.name), text);
             }

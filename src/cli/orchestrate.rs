@@ -24,8 +24,9 @@ use crate::{
     history::{FORMAT, Header, Recorder, Writer},
     mountpod::Protocol,
     orchestrator::{
-        AccessMode, Cluster, CsiDriver, Departure, FaultKind, Manifest, NodeMounts, NodeSetup, Objects, PodPhase, RandomNemesis, Settings, Store, Tables, Timing,
-        VolumeMode, Watcher, Watching, Workload, WorkloadOutcome, parse_manifest, play_objects, tear_down,
+        AccessMode, Cluster, CsiDriver, Departure, FaultKind, Manifest, NodeMounts, NodeSetup, Objects, PodPhase,
+        RandomNemesis, Settings, Store, Tables, Timing, VolumeMode, Watcher, Watching, Workload, WorkloadOutcome,
+        parse_manifest, play_objects, tear_down,
     },
     report::Circumstances,
     sut::{AccessType, Driver, Profile},
@@ -130,7 +131,9 @@ pub(super) fn run(arguments: &OrchestrateArguments) -> Result<Exit, Failure> {
     let has_process = is_real && !is_cluster || options.profile()?.start.is_some();
     let is_outside = has_endpoint || has_process || arguments.time_scale.is_some() && !is_cluster;
     if (is_outside || is_real) && arguments.protocol() != Protocol::Current {
-        return Err(Failure::usage("a published protocol is run by the built-in driver in this process: leave --protocol out"));
+        return Err(Failure::usage(
+            "a published protocol is run by the built-in driver in this process: leave --protocol out",
+        ));
     }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     if is_outside {

@@ -27,12 +27,12 @@ mod telling;
 mod trace;
 mod upheaval;
 
+pub use super::mountpod::Protocol;
 pub use explore::{Ending, Options, Reduction, Report, explore};
 pub use fault::Fault;
 pub use goal::missing_goals;
 pub use hazard::Hazard;
 pub use invariant::{Invariant, Violation};
-pub use super::mountpod::Protocol;
 pub use report::explanation;
 pub use scenario::{Chores, Request, RequestKind, Scenario, Trouble, Watch};
 pub use scenarios::{clients, large_scenarios, scenarios};

@@ -90,9 +90,9 @@ pub(super) async fn run(context: Context) -> Infallible {
             false => BTreeMap::new(),
         };
         let clock = context.store.now();
-        let plan = context
-            .store
-            .read(|tables| memory.plan(&wanted, tables, Clock { now: clock, forced_after, by_force, waits_for_uncertain }));
+        let plan = context.store.read(|tables| {
+            memory.plan(&wanted, tables, Clock { now: clock, forced_after, by_force, waits_for_uncertain })
+        });
         for operation in plan {
             if !memory.pending.begin(&memory.key(&operation), name(&operation), now) {
                 continue;

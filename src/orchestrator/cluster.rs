@@ -141,7 +141,9 @@ pub enum ClusterError {
         driver: String,
     },
     /// The mounts are real ones.
-    #[error("no node can be made to reboot: only the built-in driver in this process has mounts that can be taken away")]
+    #[error(
+        "no node can be made to reboot: only the built-in driver in this process has mounts that can be taken away"
+    )]
     NoReboot,
     /// The driver does not come back.
     #[error("the driver was killed and does not start again: {0}")]

@@ -18,7 +18,8 @@ use super::{
     names,
     object::{
         ClaimReference, DataSource, Kind, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy,
-        StorageClass, VolumeAttachment, VolumeAttributesClass, VolumeMode, VolumePhase, VolumeSnapshot, VolumeSnapshotContent,
+        StorageClass, VolumeAttachment, VolumeAttributesClass, VolumeMode, VolumePhase, VolumeSnapshot,
+        VolumeSnapshotContent,
     },
     store::{Change, Store},
     timing::{PROVISIONER_LIMIT, PROVISIONER_RESYNC, SLOW_RETRY},

@@ -112,9 +112,8 @@ fn step(content: &VolumeSnapshotContent) -> Step {
     let is_being_created = content.metadata.annotations.contains_key(names::SNAPSHOT_BEING_CREATED);
     let was_there = content.source_handle.is_empty() || !content.group.is_empty();
     // Members go with their group.
-    let stays = content.handle.is_empty()
-        || content.deletion_policy == ReclaimPolicy::Retain
-        || !content.group.is_empty();
+    let stays =
+        content.handle.is_empty() || content.deletion_policy == ReclaimPolicy::Retain || !content.group.is_empty();
     match content.metadata.is_deleting() {
         true if !content.metadata.finalizers.contains(names::CONTENT_PROTECTION) => Step::Nothing,
         // Whether there is a snapshot is open: it is asked for again, and deleted then.

@@ -26,8 +26,7 @@ pub(super) struct GroupContents {
 
 /// The capabilities of the group controller service; an error only means that there are none.
 pub(super) async fn capabilities(client: &CsiClient) -> BTreeSet<i32> {
-    let asked =
-        client.call("group snapshots", v1::GroupControllerGetCapabilitiesRequest {}, SNAPSHOTTER_LIMIT).await;
+    let asked = client.call("group snapshots", v1::GroupControllerGetCapabilitiesRequest {}, SNAPSHOTTER_LIMIT).await;
     let rpc = |capability: v1::GroupControllerServiceCapability| {
         capability.r#type.map(|group_controller_service_capability::Type::Rpc(rpc)| rpc.r#type)
     };

@@ -459,8 +459,7 @@ impl Play<'_> {
 
     async fn restart_driver(&mut self) -> Result<Option<String>, ClusterError> {
         let nodes = self.cluster.nodes();
-        let restartable: Vec<String> =
-            nodes.into_iter().filter(|node| self.cluster.can_restart_driver(node)).collect();
+        let restartable: Vec<String> = nodes.into_iter().filter(|node| self.cluster.can_restart_driver(node)).collect();
         let Some(node) = self.dice.pick(&restartable) else { return Ok(None) };
         self.cluster.restart_driver(node).await?;
         self.faults += 1;

@@ -85,5 +85,5 @@ fn t41_a_shared_volume_grows_on_both_nodes() {
         // The other node follows in its own time.
         tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         recorded.check_by_component("t41");
-        });
+    });
 }

@@ -264,15 +264,20 @@ fn a_label_is_a_mount_option_where_the_driver_wants_it() {
         };
         stage.cluster.create_pod(pod).unwrap();
         stage.running("p1").await;
-        let calls = stage.recorder.history().events.iter().filter_map(|event| match &event.kind {
-            EventKind::Call(call) => match &call.request {
-                Request::NodeStageVolume(request) => request.volume_capability.clone(),
-                Request::NodePublishVolume(request) => request.volume_capability.clone(),
+        let calls = stage
+            .recorder
+            .history()
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Call(call) => match &call.request {
+                    Request::NodeStageVolume(request) => request.volume_capability.clone(),
+                    Request::NodePublishVolume(request) => request.volume_capability.clone(),
+                    _ => None,
+                },
                 _ => None,
-            },
-            _ => None,
-        })
-        .collect::<Vec<_>>();
+            })
+            .collect::<Vec<_>>();
         assert_eq!(calls.len(), 2);
         let option = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
         assert!(calls.iter().all(|capability| format!("{capability:?}").contains(&format!("{option:?}"))), "{calls:?}");

@@ -21,7 +21,8 @@ fn t23_a_place_has_no_room_and_another_node_is_chosen() {
         let mut setup = Setup::new(2);
         setup.configuration.topologies = ["zone=a", "zone=b"].map(|text| text.parse::<Topology>().unwrap()).into();
         let mut recorded = Recorded::with(setup).await;
-        let late = StorageClass { binding_mode: BindingMode::WaitForFirstConsumer, ..recorded.stage.cluster.class("late") };
+        let late =
+            StorageClass { binding_mode: BindingMode::WaitForFirstConsumer, ..recorded.stage.cluster.class("late") };
         recorded.stage.cluster.create_class(late).unwrap();
         recorded.begin_here();
         recorded.stage.script.next("CreateVolume", &[Act::Refuse(Code::ResourceExhausted)]);

@@ -1,8 +1,8 @@
 //! Canonical traces of snapshots that were there first, and of groups.
 
 use csi_certify::orchestrator::{
-    AccessMode, Metadata, PersistentVolumeClaim, ReclaimPolicy, VolumeAttributesClass, VolumeGroupSnapshot, VolumeMode, VolumeSnapshot,
-    VolumeSnapshotClass, VolumeSnapshotContent,
+    AccessMode, Metadata, PersistentVolumeClaim, ReclaimPolicy, VolumeAttributesClass, VolumeGroupSnapshot, VolumeMode,
+    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
 };
 
 use super::{stage::play, traces::Recorded};

@@ -20,7 +20,8 @@ use csi_certify::{
         memory::{MemoryMountPods, MemoryOptions, SharedWorld},
     },
     orchestrator::{
-        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables, VolumeMode,
+        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables,
+        VolumeMode,
     },
     sut::{Driver, InProcess, Lane, Profile, Target},
 };
@@ -50,7 +51,7 @@ pub(crate) struct Setup {
     pub(crate) configuration: Configuration,
     pub(crate) attach_required: bool,
     pub(crate) seed: u64,
-    pub(crate) mount_pods: Arc<MountPodOptions>,
+    pub(crate) mount_pods: Box<MountPodOptions>,
 }
 
 impl Setup {
@@ -58,7 +59,7 @@ impl Setup {
         let nodes: Vec<String> = (1..=nodes).map(|number| format!("n{number}")).collect();
         // Two pods of a node with a single-writer volume are everyday business of Kubernetes.
         let configuration = Configuration { second_target: SecondTarget::Allow, ..Configuration::default() };
-        let mount_pods: Arc<MountPodOptions> = Arc::new(|node: &str| MemoryOptions::new(node));
+        let mount_pods: Box<MountPodOptions> = Box::new(|node: &str| MemoryOptions::new(node));
         Self { nodes, configuration, attach_required: true, seed: 1, mount_pods }
     }
 }

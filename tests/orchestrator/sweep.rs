@@ -61,9 +61,12 @@ async fn restored(stage: &Stage, source: DataSource) {
 
 async fn grown(stage: &Stage) {
     stage.cluster.store().modify("c1", |claim: &mut PersistentVolumeClaim| claim.request = 8 * MIB).unwrap();
-    let is_grown =
-        |claim: &PersistentVolumeClaim| claim.capacity >= 8 * MIB && claim.resize.is_none() || claim.allocated.is_none();
-    stage.until("it has grown", |tables| is_grown(&tables.claims["c1"]) && tables.claims["c1"].capacity >= 8 * MIB).await;
+    let is_grown = |claim: &PersistentVolumeClaim| {
+        claim.capacity >= 8 * MIB && claim.resize.is_none() || claim.allocated.is_none()
+    };
+    stage
+        .until("it has grown", |tables| is_grown(&tables.claims["c1"]) && tables.claims["c1"].capacity >= 8 * MIB)
+        .await;
 }
 
 const SCENARIOS: [Scenario; 12] = [
@@ -97,11 +100,13 @@ const SCENARIOS: [Scenario; 12] = [
         stage.pod("p2", "c1", "n2");
         stage.running("p2").await;
     }),
-    scenario!("nothing is attached", {
-        Setup { attach_required: false, ..without(&["Controller.PUBLISH_UNPUBLISH_VOLUME"]) }
-    }, |stage| {
-        life(stage, AccessMode::ReadWriteOnce, VolumeMode::Filesystem).await;
-    }),
+    scenario!(
+        "nothing is attached",
+        { Setup { attach_required: false, ..without(&["Controller.PUBLISH_UNPUBLISH_VOLUME"]) } },
+        |stage| {
+            life(stage, AccessMode::ReadWriteOnce, VolumeMode::Filesystem).await;
+        }
+    ),
     scenario!("nothing is staged", without(&["Node.STAGE_UNSTAGE_VOLUME"]), |stage| {
         life(stage, AccessMode::ReadWriteOnce, VolumeMode::Filesystem).await;
     }),
@@ -129,8 +134,7 @@ const SCENARIOS: [Scenario; 12] = [
         };
         stage.cluster.store().modify("c1", label).unwrap();
         let selector = [("app".to_owned(), "db".to_owned())].into();
-        let group =
-            VolumeGroupSnapshot { metadata: Metadata::named("g1"), selector, ..VolumeGroupSnapshot::default() };
+        let group = VolumeGroupSnapshot { metadata: Metadata::named("g1"), selector, ..VolumeGroupSnapshot::default() };
         stage.cluster.store().create(group).unwrap();
         stage.until("it is cut", |tables| tables.group_snapshots["g1"].is_ready).await;
     }),

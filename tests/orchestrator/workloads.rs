@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use csi_certify::{
     oracle::{Severity, judge},
-    orchestrator::{AccessMode, Departure, FaultKind, RandomNemesis, Tables, Timing, VolumeMode, Watcher, Watching, Workload},
+    orchestrator::{
+        AccessMode, Departure, FaultKind, RandomNemesis, Tables, Timing, VolumeMode, Watcher, Watching, Workload,
+    },
 };
 
 use super::{

@@ -90,9 +90,7 @@ impl RunningPublished {
     fn guard(&self, target: &TargetPath) -> Result<Option<Guard>, ()> {
         match self.edition {
             Edition::Of2022 => Ok(None),
-            Edition::Of2026 => {
-                self.engine.guards.take(target, super::guard::Holder::Request).map(Some).map_err(|_| ())
-            }
+            Edition::Of2026 => self.engine.guards.take(target, super::guard::Holder::Request).map(Some).map_err(|_| ()),
         }
     }
 
@@ -115,7 +113,10 @@ impl MountPods for RunningPublished {
             return Err(PublishError::Failed(NO_STAGING.to_owned()));
         }
         let Ok(guard) = self.guard(&target) else { return Err(PublishError::InProgress(target)) };
-        let request = PublishedRequest { read_only: publication.fingerprint.read_only, ..self.request(&volume, content, &target) };
+        let request = PublishedRequest {
+            read_only: publication.fingerprint.read_only,
+            ..self.request(&volume, content, &target)
+        };
         let (engine, edition) = (self.engine.clone(), self.edition);
         // A caller who leaves does not cut it in two: neither protocol looks at its context between two steps.
         let task = tokio::spawn(async move {
@@ -177,7 +178,9 @@ impl MountPods for RunningPublished {
             Some(Liveness::Alive) => {
                 self.engine.node.measure(&pod.spec.content).await.map(Some).map_err(UnpublishError::Failed)
             }
-            Some(Liveness::Dead) => Err(UnpublishError::Failed(format!("{target}: transport endpoint is not connected"))),
+            Some(Liveness::Dead) => {
+                Err(UnpublishError::Failed(format!("{target}: transport endpoint is not connected")))
+            }
             None => Ok(None),
         }
     }

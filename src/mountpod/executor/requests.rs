@@ -16,8 +16,8 @@ use super::{
         annotations,
         pod::{ConfigurationHash, Pod, PodKey},
         protocol::{
-            Liveness, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome,
-            Terminate, Unpublish, UnpublishOutcome, UnpublishRequest, Waiting,
+            Liveness, Publish, PublishOutcome, PublishRequest, Rebind, RebindOutcome, Terminate, Unpublish,
+            UnpublishOutcome, UnpublishRequest, Waiting,
         },
     },
     Engine, Housekeeping,

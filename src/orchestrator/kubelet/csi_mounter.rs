@@ -361,12 +361,7 @@ impl CsiMounter {
     }
 
     /// The group in which the driver is to mount, where it can; asked anew, as all node capabilities are.
-    async fn mount_group(
-        &self,
-        wanted: &DesiredPod,
-        subject: &str,
-        limit: Limit,
-    ) -> Result<String, OperationError> {
+    async fn mount_group(&self, wanted: &DesiredPod, subject: &str, limit: Limit) -> Result<String, OperationError> {
         if wanted.spec.volume_mode == VolumeMode::Block {
             return Ok(String::new());
         }

@@ -131,9 +131,7 @@ impl Operation {
     pub(crate) const fn spec(&self) -> &VolumeSpec {
         match self {
             Self::Mount { wanted, .. } => &wanted.spec,
-            Self::Unmount { spec, .. }
-            | Self::UnmountDevice { spec }
-            | Self::Expand { spec, .. } => spec,
+            Self::Unmount { spec, .. } | Self::UnmountDevice { spec } | Self::Expand { spec, .. } => spec,
         }
     }
 
@@ -180,7 +178,11 @@ impl CsiMounter {
     /// Carries an operation out.
     pub(super) async fn perform(&self, operation: &Operation) -> Outcome {
         if !*self.registered.borrow() {
-            return operation.not_begun(format!("driver {} is not registered on {}", operation.spec().driver, self.node));
+            return operation.not_begun(format!(
+                "driver {} is not registered on {}",
+                operation.spec().driver,
+                self.node
+            ));
         }
         let limit = Limit::begin(&self.client);
         match operation {

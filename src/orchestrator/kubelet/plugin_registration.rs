@@ -166,8 +166,7 @@ impl PluginManager {
         if let Some((key, value)) = topology.iter().find(differs) {
             return Err(format!("topology {key}={value} differs from the node's label: {:?}", labels.get(key)));
         }
-        let registration =
-            Registration { node_id: info.node_id, topology, limit: info.max_volumes_per_node.max(0) };
+        let registration = Registration { node_id: info.node_id, topology, limit: info.max_volumes_per_node.max(0) };
         let register = |node: &mut Node| {
             node.metadata.labels.extend(registration.topology.clone());
             node.registration = Some(registration);
@@ -295,8 +294,7 @@ mod tests {
         fs::create_dir(directory.path().join("below")).unwrap();
         fs::write(directory.path().join("file.sock"), "").unwrap();
         let names = [".hidden.sock", "below/d-reg.sock"];
-        let _listeners =
-            names.map(|name| std::os::unix::net::UnixListener::bind(directory.path().join(name)).unwrap());
+        let _listeners = names.map(|name| std::os::unix::net::UnixListener::bind(directory.path().join(name)).unwrap());
         let found: Vec<PathBuf> = sockets(directory.path()).into_keys().collect();
         assert_eq!(found, [directory.path().join("below/d-reg.sock")]);
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState, Operation, VolumeSpec,
+    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState,
+    Operation, VolumeSpec,
 };
 
 /// What is to be done, in order.

@@ -42,11 +42,7 @@ fn of_pod(data: VolumeData, pod: &str) -> VolumeSpec {
     let is_inline = data.volume_lifecycle_mode == VolumeData::EPHEMERAL;
     let spec = spec(data, VolumeMode::Filesystem);
     match is_inline {
-        true => VolumeSpec {
-            unique_name: names::unique_inline_volume(pod, &spec.volume_name),
-            is_inline,
-            ..spec
-        },
+        true => VolumeSpec { unique_name: names::unique_inline_volume(pod, &spec.volume_name), is_inline, ..spec },
         false => spec,
     }
 }

@@ -50,8 +50,7 @@ mod tests {
     use crate::orchestrator::kubelet::VolumeSpec;
 
     fn wanted(fs_type: &str, access_mode: AccessMode) -> DesiredPod {
-        let spec =
-            VolumeSpec { fs_type: fs_type.into(), access_modes: vec![access_mode], ..VolumeSpec::default() };
+        let spec = VolumeSpec { fs_type: fs_type.into(), access_modes: vec![access_mode], ..VolumeSpec::default() };
         DesiredPod { spec, fs_group: Some(1000), ..DesiredPod::default() }
     }
 

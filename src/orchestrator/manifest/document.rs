@@ -226,7 +226,12 @@ impl Document<'_> {
     }
 
     /// One of a few words; absent is the default.
-    fn one_of<T: Copy + Default>(&self, field: &str, word: Option<&str>, known: &[(&str, T)]) -> Result<T, ManifestError> {
+    fn one_of<T: Copy + Default>(
+        &self,
+        field: &str,
+        word: Option<&str>,
+        known: &[(&str, T)],
+    ) -> Result<T, ManifestError> {
         let Some(word) = word else { return Ok(T::default()) };
         let found = known.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
@@ -311,7 +316,8 @@ impl Document<'_> {
 
     fn volume(&self, name: &str) -> Result<PersistentVolume, ManifestError> {
         let spec: VolumeSpec = self.spec()?;
-        let csi = spec.csi.ok_or_else(|| self.wrong("spec.csi is missing: only volumes of CSI drivers can be played"))?;
+        let csi =
+            spec.csi.ok_or_else(|| self.wrong("spec.csi is missing: only volumes of CSI drivers can be played"))?;
         if csi.volume_handle.is_empty() {
             return Err(self.wrong("csi.volumeHandle is missing: name the volume as the driver knows it"));
         }
@@ -330,10 +336,8 @@ impl Document<'_> {
             access_modes: self.access_modes(&spec.access_modes)?,
             volume_mode: self.volume_mode(spec.volume_mode.as_deref())?,
             // Volumes that people make are kept without another word.
-            reclaim_policy: self.policy(
-                "persistentVolumeReclaimPolicy",
-                spec.persistent_volume_reclaim_policy.as_deref().or(retain),
-            )?,
+            reclaim_policy: self
+                .policy("persistentVolumeReclaimPolicy", spec.persistent_volume_reclaim_policy.as_deref().or(retain))?,
             storage_class: spec.storage_class_name,
             ..PersistentVolume::default()
         })
@@ -409,7 +413,9 @@ impl Document<'_> {
     fn snapshot_content(&self, name: &str) -> Result<VolumeSnapshotContent, ManifestError> {
         let spec: ContentSpec = self.spec()?;
         if spec.source.snapshot_handle.is_empty() || !spec.source.volume_handle.is_empty() {
-            return Err(self.wrong("source.snapshotHandle is missing: contents of new snapshots are made by themselves"));
+            return Err(
+                self.wrong("source.snapshotHandle is missing: contents of new snapshots are made by themselves")
+            );
         }
         let mut metadata = Metadata::named(name);
         metadata.finalizers.insert(names::CONTENT_PROTECTION.to_owned());

@@ -95,9 +95,9 @@ pub(super) fn read(document: &Value) -> Result<TestDriver, ManifestError> {
     }
     let least_size = match info.supported_size_range.min.as_str() {
         "" => None,
-        text => {
-            Some(quantity::bytes(text).ok_or_else(|| wrong(format!("SupportedSizeRange.Min {text:?} is no quantity")))?)
-        }
+        text => Some(
+            quantity::bytes(text).ok_or_else(|| wrong(format!("SupportedSizeRange.Min {text:?} is no quantity")))?,
+        ),
     };
     Ok(TestDriver {
         name: info.name,
