@@ -227,7 +227,8 @@ fn the_group_of_a_pod_goes_to_a_driver_that_can_mount_in_it() {
         };
         stage.cluster.create_pod(pod).unwrap();
         stage.running("p1").await;
-        let groups = stage.recorder.history().events.iter().filter_map(|event| match &event.kind {
+        let history = stage.recorder.history();
+        let groups = history.events.iter().filter_map(|event| match &event.kind {
             EventKind::Call(call) => match &call.request {
                 Request::NodeStageVolume(request) => request.volume_capability.clone(),
                 Request::NodePublishVolume(request) => request.volume_capability.clone(),

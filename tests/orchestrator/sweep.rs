@@ -13,10 +13,7 @@ use csi_certify::{
 };
 use tokio::time::sleep;
 
-use super::{
-    interposer::Act,
-    stage::{LONG, MIB, Setup, Stage, play},
-};
+use super::stage::{LONG, MIB, Setup, Stage, play};
 
 type Playing<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
