@@ -85,11 +85,15 @@ impl Stage {
         for at in 0..setup.nodes.len() {
             let mut names = setup.nodes.clone();
             names.rotate_left(at);
+            // A node lies in the topology of its position, as each of the drivers has to see it.
+            let mut topologies = setup.configuration.topologies.clone();
+            let places = topologies.len();
+            topologies.rotate_left(at % places);
             let options = (setup.mount_pods)(&names[0]);
             let world = SharedWorld::of(&options);
             worlds.push(world.clone());
             let process = Process {
-                configuration: Configuration { nodes: names.clone(), ..setup.configuration.clone() },
+                configuration: Configuration { nodes: names.clone(), topologies, ..setup.configuration.clone() },
                 store: driver_store.clone(),
                 content: content.clone(),
                 world,
