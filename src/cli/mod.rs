@@ -22,6 +22,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 pub use exit::{Exit, Failure};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Certifies that a Container Storage Interface (CSI) driver keeps its contract.
 #[derive(Debug, Parser)]
@@ -89,9 +90,17 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Explore(arguments) => runtime()?.block_on(explore::run(*arguments)),
         Command::Replay(arguments) => runtime()?.block_on(replay::run(*arguments)),
         Command::Driver(arguments) => {
+            log();
             runtime()?.block_on(driver::run(*arguments)).map(|()| Exit::Conformant).map_err(Failure::usage)
         }
     }
+}
+
+/// What the built-in driver logs goes to standard error; `RUST_LOG` says how much.
+fn log() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    // Whoever has installed another before keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -2,18 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    exit::Failure,
-    mutants::{LONGEST_FAULTY_TRIAL, LONGEST_TRIAL},
-};
+use super::exit::Failure;
 use crate::{
     driver::{
         Configuration, Parts,
@@ -31,7 +30,7 @@ use crate::{
     oracle::{Finding, Severity, judge},
     report::power::{Kind, Row},
     suite::{self, Options, Silent},
-    sut::{self, Driver, InProcess, NodeFsMode, Profile, Target},
+    sut::{self, Driver, InProcess, NodeFsMode, Profile, Start, Target},
 };
 
 /// What came of a trial.
@@ -51,137 +50,216 @@ impl Verdict {
         self.row.line()
     }
 
+    /// Notes that the trial did not come to its end.
+    pub(super) fn cut_short(&mut self, is: bool) {
+        self.row.cut_short = is;
+    }
+
     /// The line of the matrix.
     pub(super) fn into_row(self) -> Row {
         Row { peers: self.peers, ..self.row }
     }
 }
 
-/// Runs the suite against a driver: for a fault first the scenarios that aim at the rules that it should break, and all
-/// of them when those find nothing.
-///
-/// # Errors
-///
-/// When the driver cannot be put together.
-pub(super) async fn certify(
-    seeded: Option<Arc<Seeded>>,
-    lane: Lane,
-    scenarios: Option<String>,
-) -> Result<Verdict, Failure> {
-    let entry = seeded.as_ref().and_then(|one| faults::entry(one.id));
-    for rule in entry.iter().filter(|_| scenarios.is_none()).flat_map(|entry| &entry.rules) {
-        let verdict = certify_by(seeded.clone(), lane, Some(rule.clone())).await?;
-        if verdict.row.detected {
-            return Ok(verdict);
+/// What to try, and how.
+#[derive(Clone)]
+pub(super) struct Trial {
+    /// The fault, or the variant; none for the clean driver.
+    pub(super) seeded: Option<Arc<Seeded>>,
+    /// Where it is tried.
+    pub(super) lane: Lane,
+    /// Only these scenarios.
+    pub(super) scenarios: Option<String>,
+    /// The seed of the run.
+    pub(super) seed: u64,
+    /// Ends the trial at once; what was seen until then is judged.
+    pub(super) stop: CancellationToken,
+}
+
+impl Trial {
+    /// Runs the suite against the driver: for a fault first the scenarios that aim at the rules that it should break, and
+    /// all of them when those find nothing. Blocks.
+    ///
+    /// The driver whose mounts are simulated lives in paused time: whatever waits, waits no real moment, and nothing that
+    /// takes long on a busy machine runs into a deadline.
+    ///
+    /// # Errors
+    ///
+    /// When the driver cannot be put together.
+    pub(super) fn certify(&self) -> Result<Verdict, Failure> {
+        let entry = self.seeded.as_ref().and_then(|one| faults::entry(one.id));
+        for rule in entry.iter().filter(|_| self.scenarios.is_none()).flat_map(|entry| &entry.rules) {
+            let verdict = self.certify_by(Some(rule))?;
+            if verdict.row.detected {
+                return Ok(verdict);
+            }
+        }
+        self.certify_by(self.scenarios.as_deref())
+    }
+
+    fn certify_by(&self, scenarios: Option<&str>) -> Result<Verdict, Failure> {
+        let directory = TempDir::with_prefix("csi-certify-mutant-").map_err(Failure::ours)?;
+        let mut runtime = match self.lane {
+            Lane::Memory => Builder::new_current_thread(),
+            Lane::Mounts | Lane::Process => Builder::new_multi_thread(),
+        };
+        let runtime = runtime.enable_all().start_paused(self.lane == Lane::Memory).build().map_err(Failure::ours)?;
+        let findings = runtime.block_on(self.findings(directory.path(), scenarios));
+        // What a fault keeps busy is not waited for.
+        runtime.shutdown_background();
+        #[cfg(target_os = "linux")]
+        if self.lane != Lane::Memory {
+            unmount_below(directory.path());
+        }
+        Ok(self.verdict(&findings?))
+    }
+
+    async fn findings(&self, directory: &Path, scenarios: Option<&str>) -> Result<Vec<Finding>, Failure> {
+        let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let mut profile = Profile {
+            other_nodes: vec!["node-b".into()],
+            node_fs: if self.lane == Lane::Memory { NodeFsMode::Off } else { NodeFsMode::default() },
+            parameters: one("directoryMode", "0755"),
+            incompatible_parameters: one("directoryMode", "0700"),
+            mutable_parameters: one("iops", "500").into_iter().chain(one("tier", "standard")).collect(),
+            modified_parameters: one("iops", "900"),
+            secrets: one("token", "a-secret-that-nobody-guesses"),
+            directory: Some(directory.to_owned()),
+            ..Profile::default()
+        };
+        let lane = match self.lane {
+            Lane::Memory | Lane::Mounts => self.in_this_process(directory)?,
+            Lane::Process => self.in_its_own_process(directory, &mut profile)?,
+        };
+        let patience = Duration::from_secs(20);
+        let driver = Driver::connect(Target::Plugin(lane), &profile, patience).await.map_err(Failure::ours)?;
+        let node_fs = sut::NodeFs::of(&driver, &profile).is_some();
+        let header = Header { format: FORMAT, node_fs, restartable: driver.is_restartable(), ..Header::default() };
+        let recorder = Recorder::new(header, None).in_time_of_the_runtime();
+        let options = Options {
+            profile,
+            filter: scenarios.map(str::to_owned),
+            jobs: 4,
+            seed: self.seed,
+            // Real time has to leave room for a busy machine.
+            call_deadline: Some(Duration::from_secs(if self.lane == Lane::Memory { 5 } else { 30 })),
+            scenario_deadline: Duration::from_secs(60),
+            ..Options::default()
+        };
+        tokio::select! {
+            _ = suite::run(driver, options, &recorder, &Silent, CancellationToken::new()) => {}
+            () = self.stop.cancelled() => {}
+        }
+        let (history, _) = recorder.finish();
+        let mut findings = judge(&history).findings;
+        findings.sort_by_key(|finding| finding.calls.last().map_or(u64::MAX, |call| call.0));
+        Ok(findings)
+    }
+
+    /// The driver as a service of this process; a restart is played.
+    fn in_this_process(&self, directory: &Path) -> Result<sut::Lane, Failure> {
+        let (base, seeded, lifetimes) = (base(directory, self.lane)?, self.seeded.clone(), Lifetimes::default());
+        Ok(sut::Lane::InProcess(Arc::new(move || {
+            match Assembled::new(&lifetimes.next(base.clone()), seeded.as_ref()) {
+                Ok(assembled) => {
+                    // A driver that cannot recover says so at each call.
+                    let _ = assembled.driver.recover();
+                    InProcess::new(assembled.routes)
+                }
+                // No settings are left to contradict each other; a service without any method is the answer if they do.
+                Err(_) => InProcess::new(tonic::service::Routes::default()),
+            }
+        })))
+    }
+
+    /// The driver as a program of its own, with a log that can be read and mounts that outlive it.
+    fn in_its_own_process(&self, directory: &Path, profile: &mut Profile) -> Result<sut::Lane, Failure> {
+        let socket = directory.join("socket");
+        fs::create_dir(&socket).map_err(Failure::ours)?;
+        let executable = std::env::current_exe().map_err(Failure::ours)?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut command = vec![text(&executable)];
+        command.extend(["driver", "--runtime", "process", "--endpoint", "{endpoint}"].map(str::to_owned));
+        command.extend(["--node-id", "node-a", "--node-id", "node-b", "--state-dir"].map(str::to_owned));
+        command.push(text(&directory.join("state")));
+        if let Some(seeded) = &self.seeded {
+            command.extend(["--fault".to_owned(), seeded.id.to_owned()]);
+        }
+        profile.start = Some(Start { command, ..Start::default() });
+        let endpoint = format!("unix://{}", text(&socket.join("csi.sock")));
+        Ok(sut::Lane::Socket(endpoint.parse().map_err(Failure::ours)?))
+    }
+
+    fn verdict(&self, findings: &[Finding]) -> Verdict {
+        let (seeded, lane) = (self.seeded.as_ref(), self.lane);
+        let entry = seeded.and_then(|one| faults::entry(one.id));
+        let id = seeded.map_or("", |one| one.id);
+        let counts = |finding: &&Finding| {
+            let weighs = finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory);
+            let is_named = entry.is_none_or(|entry| {
+                entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str())
+            });
+            weighs && is_named
+        };
+        let first = findings.iter().find(counts);
+        let rules: BTreeSet<String> = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory))
+            .map(|finding| finding.rule.to_string())
+            .collect();
+        let kind = match (seeded, entry) {
+            (None, _) => Kind::Clean,
+            (_, Some(entry)) if entry.advisory => Kind::Advisory,
+            (_, Some(_)) => Kind::Fault,
+            _ => Kind::Variant,
+        };
+        let described = |finding: &Finding| {
+            let severity = if finding.severity == Severity::Violation { "violation" } else { "warning" };
+            let expected = finding.expected.join(", ");
+            let Finding { rule, message, actual, scenario, .. } = finding;
+            format!("{severity} {rule} in {scenario}: {message}; expected {expected}; came {actual}")
+        };
+        Verdict {
+            id: id.to_owned(),
+            findings: findings.iter().map(described).collect(),
+            peers: BTreeMap::new(),
+            row: Row {
+                id: if id.is_empty() {
+                    format!("clean, {lane:?}, seed {}", self.seed).to_lowercase()
+                } else {
+                    id.to_owned()
+                },
+                class: entry
+                    .map_or_else(|| if seeded.is_some() { "variant" } else { "clean" }, |entry| entry.class)
+                    .to_owned(),
+                title: entry.map_or_else(
+                    || seeded.map_or("the reference driver itself", |one| one.what).to_owned(),
+                    |entry| entry.title.clone(),
+                ),
+                kind,
+                detected: first.is_some(),
+                by_rules: rules.into_iter().collect(),
+                by: first.map(|finding| finding.scenario.clone()).unwrap_or_default(),
+                rpcs: first.and_then(|finding| finding.calls.last()).map_or(0, |call| call.0 + 1),
+                replay_len: first.map_or(0, |finding| finding.calls.len()),
+                cut_short: false,
+                known_missed: entry.map(|entry| entry.missed.clone()).unwrap_or_default(),
+                peers: BTreeMap::new(),
+            },
         }
     }
-    certify_by(seeded, lane, scenarios).await
 }
 
-async fn certify_by(seeded: Option<Arc<Seeded>>, lane: Lane, scenarios: Option<String>) -> Result<Verdict, Failure> {
-    let directory = TempDir::with_prefix("csi-certify-mutant-").map_err(Failure::ours)?;
-    let base = base(directory.path(), lane)?;
-    let profile = Profile {
-        other_nodes: vec!["node-b".into()],
-        node_fs: if lane == Lane::Mounts { NodeFsMode::default() } else { NodeFsMode::Off },
-        parameters: one("directoryMode", "0755"),
-        incompatible_parameters: one("directoryMode", "0700"),
-        mutable_parameters: one("iops", "500").into_iter().chain(one("tier", "standard")).collect(),
-        modified_parameters: one("iops", "900"),
-        secrets: one("token", "a-secret-that-nobody-guesses"),
-        directory: Some(directory.path().to_owned()),
-        ..Profile::default()
-    };
-    let again = (base, seeded.clone(), Lifetimes::default());
-    let services = sut::Lane::InProcess(Arc::new(move || {
-        let (base, seeded, lifetimes) = &again;
-        match Assembled::new(&lifetimes.next(base.clone()), seeded.as_ref()) {
-            Ok(assembled) => {
-                // A driver that cannot recover says so at each call.
-                let _ = assembled.driver.recover();
-                InProcess::new(assembled.routes)
-            }
-            // No settings are left to contradict each other; a service without any method is the answer if they do.
-            Err(_) => InProcess::new(tonic::service::Routes::default()),
-        }
-    }));
-    let patience = Duration::from_secs(20);
-    let driver = Driver::connect(Target::Plugin(services), &profile, patience).await.map_err(Failure::ours)?;
-    let node_fs = sut::NodeFs::of(&driver, &profile).is_some();
-    let header = Header { format: FORMAT, node_fs, restartable: driver.is_restartable(), ..Header::default() };
-    let recorder = Recorder::new(header, None);
-    let options = Options {
-        profile,
-        filter: scenarios,
-        jobs: 4,
-        seed: 1,
-        call_deadline: Some(Duration::from_secs(5)),
-        scenario_deadline: Duration::from_secs(60),
-        ..Options::default()
-    };
-    let cancel = CancellationToken::new();
-    let run = suite::run(driver, options, &recorder, &Silent, cancel.clone());
-    // A driver that hangs is left after a while; what it did until then is judged.
-    let is_faulty = seeded.as_ref().is_some_and(|one| faults::entry(one.id).is_some());
-    let outcome = tokio::time::timeout(if is_faulty { LONGEST_FAULTY_TRIAL } else { LONGEST_TRIAL }, run).await;
-    cancel.cancel();
-    drop(outcome);
-    let (history, _) = recorder.finish();
-    let judgement = judge(&history);
-    let mut findings = judgement.findings;
-    findings.sort_by_key(|finding| finding.calls.last().map_or(u64::MAX, |call| call.0));
-    Ok(verdict(seeded.as_ref(), lane, &findings))
-}
-
-fn verdict(seeded: Option<&Arc<Seeded>>, lane: Lane, findings: &[Finding]) -> Verdict {
-    let entry = seeded.and_then(|one| faults::entry(one.id));
-    let id = seeded.map_or("", |one| one.id);
-    let counts = |finding: &&Finding| {
-        let weighs = finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory);
-        let is_named = entry
-            .is_none_or(|entry| entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str()));
-        weighs && is_named
-    };
-    let first = findings.iter().find(counts);
-    let rules: BTreeSet<String> = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory))
-        .map(|finding| finding.rule.to_string())
-        .collect();
-    let kind = match (seeded, entry) {
-        (None, _) => Kind::Clean,
-        (_, Some(entry)) if entry.advisory => Kind::Advisory,
-        (_, Some(_)) => Kind::Fault,
-        _ => Kind::Variant,
-    };
-    let described = |finding: &Finding| {
-        let severity = if finding.severity == Severity::Violation { "violation" } else { "warning" };
-        let expected = finding.expected.join(", ");
-        let Finding { rule, message, actual, scenario, .. } = finding;
-        format!("{severity} {rule} in {scenario}: {message}; expected {expected}; came {actual}")
-    };
-    Verdict {
-        id: id.to_owned(),
-        findings: findings.iter().map(described).collect(),
-        peers: BTreeMap::new(),
-        row: Row {
-            id: if id.is_empty() { format!("clean, {lane:?}").to_lowercase() } else { id.to_owned() },
-            class: entry
-                .map_or_else(|| if seeded.is_some() { "variant" } else { "clean" }, |entry| entry.class)
-                .to_owned(),
-            title: entry.map_or_else(
-                || seeded.map_or("the reference driver itself", |one| one.what).to_owned(),
-                |entry| entry.title.clone(),
-            ),
-            kind,
-            detected: first.is_some(),
-            by_rules: rules.into_iter().collect(),
-            by: first.map(|finding| finding.scenario.clone()).unwrap_or_default(),
-            rpcs: first.and_then(|finding| finding.calls.last()).map_or(0, |call| call.0 + 1),
-            replay_len: first.map_or(0, |finding| finding.calls.len()),
-            known_missed: entry.map(|entry| entry.missed.clone()).unwrap_or_default(),
-            peers: BTreeMap::new(),
-        },
+/// Takes away what a faulty driver left mounted.
+#[cfg(target_os = "linux")]
+fn unmount_below(directory: &Path) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let mut below: Vec<&Path> = points.filter(|point| point.starts_with(directory)).collect();
+    below.reverse();
+    for point in below {
+        // What is gone by now needs nothing more.
+        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -203,7 +281,7 @@ fn mount_pods(directory: &Path, lane: Lane) -> Result<Arc<dyn MountPods>, Failur
     use crate::mountpod::process::{ProcessMountPods, ProcessOptions};
     Ok(match lane {
         Lane::Memory => Arc::new(MemoryMountPods::new(MemoryOptions::new("node-a"))),
-        Lane::Mounts => {
+        Lane::Mounts | Lane::Process => {
             let options = ProcessOptions::new(directory.join("pods"), "node-a");
             Arc::new(ProcessMountPods::start(options).map_err(Failure::ours)?)
         }
@@ -213,8 +291,4 @@ fn mount_pods(directory: &Path, lane: Lane) -> Result<Arc<dyn MountPods>, Failur
 #[cfg(not(target_os = "linux"))]
 fn mount_pods(_: &Path, _: Lane) -> Result<Arc<dyn MountPods>, Failure> {
     Ok(Arc::new(MemoryMountPods::new(MemoryOptions::new("node-a"))))
-}
-
-fn one(key: &str, value: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([(key.to_owned(), value.to_owned())])
 }

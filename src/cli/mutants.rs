@@ -4,16 +4,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
-use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     exit::{Exit, Failure},
-    mutant::{self, Verdict},
+    mutant::{Trial, Verdict},
     peer::Peer,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 /// What `csi-certify mutants` is asked.
 #[derive(Args, Clone, Debug)]
 pub(super) struct MutantsArguments {
-    /// Only faults and variants whose id or class matches
+    /// Only faults and variants whose id or class matches; the classes of the others are clean and variant
     #[arg(long, value_name = "GLOB", default_value = "*")]
     filter: String,
     /// Only scenarios whose name or rule matches
@@ -33,9 +33,15 @@ pub(super) struct MutantsArguments {
     /// A tool to run against the same driver: NAME=COMMAND, where {endpoint} and {dir} are replaced
     #[arg(long = "peer", value_name = "NAME=COMMAND")]
     peers: Vec<Peer>,
-    /// How many drivers are tried at a time
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// How many drivers are tried at a time; those with real mounts mostly wait
+    #[arg(long, value_name = "N", default_value_t = 4)]
     jobs: usize,
+    /// How many seeds the clean driver is tried with
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: usize,
+    /// The seed of names and moments
+    #[arg(long, env = "CSI_CERTIFY_SEED", value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Leave out what needs real mounts
     #[arg(long)]
     without_mounts: bool,
@@ -60,35 +66,48 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
         let class = faults::entry(one.id).map_or("variant", |entry| entry.class);
         crate::sut::glob(&arguments.filter, one.id) || crate::sut::glob(&arguments.filter, class)
     };
-    let mut trials: Vec<(Option<Arc<Seeded>>, Lane)> = Vec::new();
+    let mut trials: Vec<(Option<Arc<Seeded>>, Lane, u64)> = Vec::new();
     let can_mount = !arguments.without_mounts && super::target::fuse_is_here();
     let mut lanes = vec![Lane::Memory];
     if can_mount {
-        lanes.push(Lane::Mounts);
+        lanes.extend([Lane::Mounts, Lane::Process]);
     } else {
         anstream::eprintln!("skipped: what shows on real mounts needs root and /dev/fuse");
     }
-    trials.extend(lanes.iter().map(|&lane| (None, lane)));
+    let seed = arguments.seed;
+    let clean = crate::sut::glob(&arguments.filter, "clean");
+    let seeds = (seed..).take(if clean { arguments.seeds } else { 0 });
+    trials.extend(seeds.flat_map(|seed| lanes.iter().map(move |&lane| (None, lane, seed))));
     for one in faults::seeded().into_iter().filter(wanted) {
         let lane = faults::entry(one.id).map_or(Lane::Memory, |entry| entry.lane);
         if lanes.contains(&lane) {
-            trials.push((Some(one), lane));
+            trials.push((Some(one), lane, seed));
         }
     }
     for one in faults::variants().into_iter().filter(wanted) {
-        trials.push((Some(one), Lane::Memory));
+        trials.push((Some(one), Lane::Memory, seed));
     }
+    let trials = mixed(trials);
     let (jobs, count) = (arguments.jobs.max(1), trials.len());
+    let began = Instant::now();
     let mut verdicts: Vec<(usize, Verdict)> = stream::iter(trials.into_iter().enumerate())
-        .map(|(at, (seeded, lane))| {
+        .map(|(at, (seeded, lane, seed))| {
             let (scenarios, peers) = (arguments.scenarios.clone(), arguments.peers.clone());
             async move {
+                let stop = CancellationToken::new();
+                let limit = limit(seeded.as_ref());
+                let trial = Trial { seeded: seeded.clone(), lane, scenarios, seed, stop: stop.clone() };
                 // A thread of its own: one that keeps a thread busy does not keep the others from running.
-                let trial = tokio::task::spawn_blocking({
-                    let seeded = seeded.clone();
-                    move || Handle::current().block_on(mutant::certify(seeded, lane, scenarios))
-                });
-                let mut verdict = trial.await.map_err(Failure::ours)??;
+                let mut trial = tokio::task::spawn_blocking(move || trial.certify());
+                let ended = match tokio::time::timeout(limit, &mut trial).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        stop.cancel();
+                        trial.await
+                    }
+                };
+                let mut verdict = ended.map_err(Failure::ours)??;
+                verdict.cut_short(stop.is_cancelled());
                 for peer in &peers {
                     verdict.peers.insert(peer.name.clone(), peer.detects(seeded.as_ref()).await?);
                 }
@@ -101,7 +120,7 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
         .await
         .into_iter()
         .collect::<Result<_, _>>()?;
-    verdicts.sort_by_key(|(at, _)| *at);
+    verdicts.sort_by(|(at, one), (other_at, other)| (&one.id, at).cmp(&(&other.id, other_at)));
     let verdicts: Vec<Verdict> = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
     if arguments.verbose {
         for verdict in &verdicts {
@@ -112,7 +131,21 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
     write(arguments.json.as_deref(), &matrix.to_json().map_err(Failure::ours)?)?;
     write(arguments.page.as_deref(), &matrix.page())?;
     anstream::print!("{}", matrix.terminal());
+    anstream::eprintln!("{count} drivers in {} s", began.elapsed().as_secs());
     Ok(if matrix.is_as_expected() { Exit::Conformant } else { Exit::Violations })
+}
+
+/// The trials with those that wait for real mounts spread evenly among those that keep a processor busy.
+fn mixed(trials: Vec<(Option<Arc<Seeded>>, Lane, u64)>) -> Vec<(Option<Arc<Seeded>>, Lane, u64)> {
+    let (computing, waiting): (Vec<_>, Vec<_>) = trials.into_iter().partition(|(_, lane, _)| *lane == Lane::Memory);
+    let placed = |trials: Vec<_>| {
+        let count = trials.len().max(1);
+        trials.into_iter().enumerate().map(move |(at, trial)| (at * 1000 / count, trial)).collect::<Vec<_>>()
+    };
+    let mut all = placed(waiting);
+    all.extend(placed(computing));
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, trial)| trial).collect()
 }
 
 /// Faults of the catalogue that the driver cannot be asked to commit yet.
@@ -127,7 +160,8 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
-/// How long a legal driver may be tried.
-pub(super) const LONGEST_TRIAL: Duration = Duration::from_secs(400);
-/// How long a faulty driver may be tried: one that cannot be cleaned up keeps the suite waiting long after it was found.
-pub(super) const LONGEST_FAULTY_TRIAL: Duration = Duration::from_secs(120);
+/// How long a trial may take: a faulty driver that cannot be cleaned up keeps the suite waiting long after it was found.
+fn limit(seeded: Option<&Arc<Seeded>>) -> Duration {
+    let is_faulty = seeded.is_some_and(|one| faults::entry(one.id).is_some());
+    Duration::from_secs(if is_faulty { 240 } else { 600 })
+}

@@ -11,8 +11,10 @@ mod language;
 mod replay;
 mod shrink;
 mod source;
+mod strategy;
 
 pub use language::{Entity, Language, Program, draw};
 pub use replay::{ReplayError, read, write};
-pub use shrink::{Candidates, Failure, Shrunk, shrink};
+pub use shrink::{Candidates, Failure};
 pub use source::{Bytes, Seeded, Source};
+pub use strategy::{ProgramTree, Programs};

@@ -27,17 +27,6 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A program that cannot be made smaller by one edit, within the budget.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Shrunk<E, S> {
-    /// The program.
-    pub program: Program<E, S>,
-    /// How it failed when it was last run.
-    pub failure: Failure,
-    /// How many candidates were run.
-    pub runs: usize,
-}
-
 const PASSES: usize = 7;
 
 /// Up to this many steps, removals are also tried together with another number elsewhere.
@@ -94,34 +83,13 @@ impl<L: Language> Iterator for Candidates<L> {
     }
 }
 
-/// Shrinks a program that fails. `run` says how a program fails, if it does; at most `budget` candidates are run.
-pub fn shrink<L: Language>(
-    program: Program<L::Environment, L::Step>,
-    failure: Failure,
-    budget: usize,
-    mut run: impl FnMut(&Program<L::Environment, L::Step>) -> Option<Failure>,
-) -> Shrunk<L::Environment, L::Step> {
-    let mut failure = failure;
-    let mut candidates = Candidates::<L>::of(truncated(program, &failure));
-    let mut runs = 0;
-    while runs < budget
-        && let Some(candidate) = candidates.next()
-    {
-        runs += 1;
-        if let Some(found) = run(&candidate)
-            && found.kind == failure.kind
-        {
-            candidates.accept(truncated(candidate, &found));
-            failure = found;
-        }
+impl<E, S> Program<E, S> {
+    /// The program up to the step after which it failed: nothing later has a part in that.
+    #[must_use]
+    pub fn up_to(mut self, failure: &Failure) -> Self {
+        self.steps.truncate(failure.step.saturating_add(1));
+        self
     }
-    Shrunk { program: candidates.best, failure, runs }
-}
-
-/// Nothing after the failing step has a part in the failure.
-fn truncated<E, S>(mut program: Program<E, S>, failure: &Failure) -> Program<E, S> {
-    program.steps.truncate(failure.step.saturating_add(1));
-    program
 }
 
 fn fingerprint<E: std::hash::Hash, S: std::hash::Hash>(program: &Program<E, S>) -> u64 {

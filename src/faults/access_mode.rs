@@ -8,6 +8,17 @@ use crate::{
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
+        Seeded::conducting("B032", || {
+            Conduct::after(|request, answer, past| {
+                if let Request::NodePublishVolume(r) = request
+                    && answer.is_ok()
+                    && !past.is_published(&r.volume_id, &r.target_path)
+                {
+                    super::stack::make_read_only(&r.target_path);
+                }
+                answer
+            })
+        }),
         Seeded::conducting("B066", || {
             Conduct::rewrite(|request, _| match request {
                 Request::NodePublishVolume(r) => r.readonly = false,

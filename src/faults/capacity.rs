@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use super::{conduct::Conduct, idempotency::volume_of, registry::Seeded};
+use super::{capability::is_block, conduct::Conduct, idempotency::volume_of, registry::Seeded};
 use crate::{
     csi::v1,
     history::{Reply, Request},
@@ -23,6 +23,26 @@ pub(super) fn faults() -> Vec<Seeded> {
             Conduct::rewrite(|request, _| {
                 if let Request::CreateVolume(r) = request
                     && r.volume_content_source.is_some()
+                {
+                    r.capacity_range = None;
+                }
+            })
+            .and_after(|request, answer, _| {
+                answer.map(|mut reply| {
+                    if let (Request::CreateVolume(r), Some(volume)) = (request, volume_of(&mut reply)) {
+                        let required = r.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
+                        volume.capacity_bytes = volume.capacity_bytes.max(required);
+                    }
+                    reply
+                })
+            })
+        }),
+        // The file system keeps the size of the source; a device has none that could stay behind.
+        Seeded::conducting("B065", || {
+            Conduct::rewrite(|request, _| {
+                if let Request::CreateVolume(r) = request
+                    && r.volume_content_source.is_some()
+                    && !r.volume_capabilities.iter().any(|it| is_block(Some(it)))
                 {
                     r.capacity_range = None;
                 }

@@ -41,6 +41,8 @@ pub enum Lane {
     Memory,
     /// On real mounts.
     Mounts,
+    /// In what outlives a process of its own, or is seen of it: its log, its children.
+    Process,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +116,15 @@ mod tests {
             }
         }
         assert!(ids.len() >= 145, "{} faults", ids.len());
+    }
+
+    #[test]
+    fn every_fault_is_seeded_and_names_the_rules_that_it_breaks_or_why_it_is_missed() {
+        let seeded: BTreeSet<&str> = faults::seeded().iter().map(|one| one.id).collect();
+        for entry in entries() {
+            assert!(seeded.contains(entry.id.as_str()), "{} is not seeded", entry.id);
+            assert_ne!(entry.rules.is_empty(), entry.missed.is_empty(), "{} needs rules, or a reason", entry.id);
+        }
     }
 
     #[test]

@@ -28,18 +28,24 @@ pub enum Step {
 }
 
 type Before = dyn Fn(Request, &Past) -> Step + Send + Sync;
+type Hurried = dyn Fn(&Request, &Past) -> Option<Answer> + Send + Sync;
 type After = dyn Fn(&Request, Answer, &Past) -> Answer + Send + Sync;
 
 /// A conduct. Each process has a new one, so what it remembers is gone at a restart.
 #[derive(Clone)]
 pub struct Conduct {
+    hurried: Arc<Hurried>,
     before: Arc<Before>,
     after: Arc<After>,
 }
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { before: Arc::new(|request, _| Step::Ask(request)), after: Arc::new(|_, answer, _| answer) }
+        Self {
+            hurried: Arc::new(|_, _| None),
+            before: Arc::new(|request, _| Step::Ask(request)),
+            after: Arc::new(|_, answer, _| answer),
+        }
     }
 }
 
@@ -57,6 +63,12 @@ impl Conduct {
     /// Both.
     pub fn and_after(mut self, decide: impl Fn(&Request, Answer, &Past) -> Answer + Send + Sync + 'static) -> Self {
         self.after = Arc::new(decide);
+        self
+    }
+
+    /// Decides first what is answered at once to a caller who does not wait.
+    pub fn and_hurried(mut self, decide: impl Fn(&Request, &Past) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        self.hurried = Arc::new(decide);
         self
     }
 
@@ -104,8 +116,11 @@ impl Conduct {
         })
     }
 
-    pub(super) fn decide(&self, request: Request, past: &Past) -> Step {
-        (self.before)(request, past)
+    pub(super) fn decide(&self, request: Request, in_a_hurry: bool, past: &Past) -> Step {
+        match in_a_hurry.then(|| (self.hurried)(&request, past)).flatten() {
+            Some(answer) => Step::Answer(answer),
+            None => (self.before)(request, past),
+        }
     }
 
     pub(super) fn conclude(&self, request: &Request, answer: Answer, past: &Past) -> Answer {

@@ -8,48 +8,33 @@ use std::{
 
 use super::{
     conduct::{Conduct, Step},
+    misdirected::Misdirections,
     past::Past,
     registry::Seeded,
     snapshot::{from_the_volume, source_lost},
+    stack,
 };
 use crate::{csi::v1, history::Request};
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
+        // The staging mount is gone when the volume is published.
         Seeded::conducting("B012", || {
-            Conduct::before(|request, past| match &request {
-                Request::NodePublishVolume(r)
-                    if !r.staging_target_path.is_empty() && !past.is_staged(&r.volume_id, &r.staging_target_path) =>
+            Conduct::after(|request, answer, past| {
+                if let Request::NodePublishVolume(r) = request
+                    && answer.is_ok()
+                    && !past.is_published(&r.volume_id, &r.target_path)
+                    && Path::new(&r.target_path).is_dir()
                 {
-                    let stage = v1::NodeStageVolumeRequest {
-                        volume_id: r.volume_id.clone(),
-                        staging_target_path: r.staging_target_path.clone(),
-                        volume_capability: r.volume_capability.clone(),
-                        publish_context: r.publish_context.clone(),
-                        volume_context: r.volume_context.clone(),
-                        ..Default::default()
-                    };
-                    Step::AskAlso(vec![stage.into()], request.clone())
+                    stack::unmount(&r.staging_target_path);
+                    stack::unmount(&r.target_path);
+                    stack::bind(&r.staging_target_path, &r.target_path);
                 }
-                _ => Step::Ask(request),
+                answer
             })
         }),
-        Seeded::conducting("B015", || {
-            Conduct::pretend(|request, past| match request {
-                Request::NodeStageVolume(r) => past
-                    .all(|it, answer| match it {
-                        Request::NodeStageVolume(it) if answer.is_ok() => {
-                            Some((it.volume_id.clone(), it.staging_target_path.clone()))
-                        }
-                        _ => None,
-                    })
-                    .iter()
-                    .any(|(volume, path)| {
-                        *volume != r.volume_id && *path == r.staging_target_path && past.is_staged(volume, path)
-                    }),
-                _ => false,
-            })
-        }),
+        stale_staging(),
+        stale_mapping(),
         Seeded::conducting("B035", || {
             wiping(|request, past| {
                 past.volume(&request.volume_id).is_some_and(|volume| volume.content_source.is_some())
@@ -61,6 +46,16 @@ pub(super) fn faults() -> Vec<Seeded> {
                 _ => Step::Ask(request),
             })
         }),
+        Seeded::conducting("B097", || {
+            Conduct::before(|request, past| {
+                if let Request::NodeUnpublishVolume(r) = &request
+                    && past.is_published(&r.volume_id, &r.target_path)
+                {
+                    wipe(&r.target_path);
+                }
+                Step::Ask(request)
+            })
+        }),
         Seeded::conducting("B100", || wiping(|_, _| true)),
         Seeded::conducting("B108", || {
             Conduct::rewrite(|request, _| {
@@ -70,6 +65,7 @@ pub(super) fn faults() -> Vec<Seeded> {
                 }
             })
         }),
+        orphan_path(),
         Seeded::conducting("B139", || {
             Conduct::before(|request, past| match &request {
                 Request::CreateVolume(r) => match spoiled(r, past) {
@@ -114,11 +110,87 @@ fn wiping(when: impl Fn(&v1::NodePublishVolumeRequest, &Past) -> bool + Send + S
             && when(r, past)
             && !past.is_published(&r.volume_id, &r.target_path)
         {
-            let entries = fs::read_dir(Path::new(&r.target_path)).into_iter().flatten().flatten();
-            entries.for_each(|entry| drop(fs::remove_file(entry.path())));
+            wipe(&r.target_path);
         }
         answer
     })
+}
+
+/// Removes the files in a directory.
+pub(super) fn wipe(path: &str) {
+    let entries = fs::read_dir(Path::new(path)).into_iter().flatten().flatten();
+    // What cannot be removed stays.
+    entries.for_each(|entry| drop(fs::remove_file(entry.path())));
+}
+
+/// What another volume left mounted at the staging path is taken for the volume's own mount.
+fn stale_staging() -> Seeded {
+    let stale = Misdirections::default();
+    let shared = stale.clone();
+    Seeded::conducting("B015", move || {
+        let stale = stale.clone();
+        Conduct::before(move |request, past| {
+            if let Request::NodeStageVolume(r) = &request {
+                let other = past.last(|it, answer| match it {
+                    Request::NodeStageVolume(it)
+                        if it.staging_target_path == r.staging_target_path
+                            && it.volume_id != r.volume_id
+                            && answer.is_ok() =>
+                    {
+                        past.volume(&it.volume_id).map(|volume| volume.volume_id)
+                    }
+                    _ => None,
+                });
+                other.into_iter().for_each(|other| stale.lead(&r.volume_id, &other));
+            }
+            Step::Ask(request)
+        })
+    })
+    .and_replacing(move |parts| shared.within(parts))
+}
+
+/// The mapping that the first staging opened is found open by all that follow.
+fn stale_mapping() -> Seeded {
+    let mappings = Misdirections::default();
+    let shared = mappings.clone();
+    Seeded::conducting("B022", move || {
+        let mappings = mappings.clone();
+        Conduct::before(move |request, past| {
+            if let Request::NodeStageVolume(r) = &request {
+                let first = past.last(|it, answer| match it {
+                    Request::NodeStageVolume(it) if answer.is_ok() && it.volume_id != r.volume_id => {
+                        past.is_staged(&it.volume_id, &it.staging_target_path).then(|| it.volume_id.clone())
+                    }
+                    _ => None,
+                });
+                first.into_iter().for_each(|first| mappings.lead(&r.volume_id, &first));
+            }
+            Step::Ask(request)
+        })
+    })
+    .and_replacing(move |parts| shared.within(parts))
+}
+
+/// The paths of a volume whose flush failed at Unstage stay; the next volume in its slot is reached through them.
+fn orphan_path() -> Seeded {
+    let paths = Misdirections::default();
+    let shared = paths.clone();
+    Seeded::conducting("B131", move || {
+        let paths = paths.clone();
+        Conduct::before(move |request, past| {
+            if let Request::NodeStageVolume(r) = &request {
+                let gone = past.last(|it, answer| match it {
+                    Request::NodeUnstageVolume(it) if answer.is_ok() && it.volume_id != r.volume_id => {
+                        past.volume(&it.volume_id).map(|volume| volume.volume_id)
+                    }
+                    _ => None,
+                });
+                gone.into_iter().for_each(|gone| paths.lead(&r.volume_id, &gone));
+            }
+            Step::Ask(request)
+        })
+    })
+    .and_replacing(move |parts| shared.within(parts))
 }
 
 /// The calls that take a volume away from whoever uses it.

@@ -1,5 +1,7 @@
 //! gRPC's frames: messages with their length before them.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use http_body_util::{BodyExt as _, Full};
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -59,6 +61,22 @@ pub(super) fn response(answer: Answer) -> http::Response<Body> {
     response
 }
 
+/// The time in a `grpc-timeout` header.
+pub(super) fn timeout(header: &HeaderValue) -> Option<Duration> {
+    let text = header.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let nanoseconds = match unit {
+        "H" => 3_600_000_000_000,
+        "M" => 60_000_000_000,
+        "S" => 1_000_000_000,
+        "m" => 1_000_000,
+        "u" => 1_000,
+        "n" => 1,
+        _ => return None,
+    };
+    Some(Duration::from_nanos(number.parse::<u64>().ok()?.saturating_mul(nanoseconds)))
+}
+
 fn message(bytes: &mut Bytes) -> Option<Vec<u8>> {
     if bytes.len() < PREFIX {
         return None;
@@ -81,3 +99,17 @@ fn framed(messages: impl IntoIterator<Item = Vec<u8>>) -> Bytes {
 
 const PREFIX: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_number_and_its_unit() {
+        let read = |text| timeout(&HeaderValue::from_static(text));
+        assert_eq!(read("1000000u"), Some(Duration::from_secs(1)));
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("20m"), Some(Duration::from_millis(20)));
+        assert_eq!((read(""), read("S"), read("1x")), (None, None, None));
+    }
+}

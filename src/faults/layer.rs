@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::HeaderValue;
@@ -84,7 +85,8 @@ impl Front {
     }
 
     async fn answer(&self, request: Request, timeout: Option<HeaderValue>) -> Answer {
-        let step = self.conduct.decide(request.clone(), &self.past);
+        let in_a_hurry = timeout.as_ref().and_then(frame::timeout).is_some_and(|timeout| timeout <= HURRY);
+        let step = self.conduct.decide(request.clone(), in_a_hurry, &self.past);
         let answer = match step {
             Step::Ask(asked) => self.honest(&asked, timeout).await,
             Step::AskAlso(first, asked) => {
@@ -118,6 +120,9 @@ impl Front {
         frame::read_answer(request.rpc(), response).await
     }
 }
+
+/// Who waits no longer than this is gone before any backend has answered.
+const HURRY: Duration = Duration::from_millis(100);
 
 async fn forward(routes: &Routes, request: http::Request<Body>) -> http::Response<Body> {
     match routes.clone().oneshot(request).await {

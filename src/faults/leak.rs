@@ -1,8 +1,18 @@
 //! Something stays behind, and the answer says it does not.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use super::{conduct::Conduct, registry::Seeded};
+use tonic::Code;
+
+use super::{
+    conduct::{Conduct, Step, empty},
+    registry::Seeded,
+    stack,
+};
 use crate::{history::Request, spec::Rpc};
 
 pub(super) fn faults() -> Vec<Seeded> {
@@ -20,6 +30,16 @@ pub(super) fn faults() -> Vec<Seeded> {
             })
         }),
         Seeded::conducting("B004", || Conduct::pretend(|request, _| request.rpc() == Rpc::NodeUnpublishVolume)),
+        // The backend goes away, so that nobody can tell what is at the target.
+        Seeded::conducting("B005", || {
+            Conduct::before(|request, past| match &request {
+                Request::NodeUnpublishVolume(r) if past.is_published(&r.volume_id, &r.target_path) => {
+                    stack::die(&r.target_path);
+                    Step::Answer(Ok(empty(request.rpc())))
+                }
+                _ => Step::Ask(request),
+            })
+        }),
         Seeded::conducting("B010", || {
             Conduct::after(|request, answer, _| {
                 if let Request::NodePublishVolume(r) = request
@@ -48,6 +68,13 @@ pub(super) fn faults() -> Vec<Seeded> {
                     if !r.volume_id.is_empty() && !past.is_staged(&r.volume_id, &r.staging_target_path))
             })
         }),
+        // The private mount is looked up under another id and stays: the volume is in use for ever.
+        Seeded::conducting("B031", || {
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteVolume(r) if past.count(|it| matches!(it,
+                    Request::NodePublishVolume(it) if it.volume_id == r.volume_id)) > 0)
+            })
+        }),
         Seeded::conducting("B039", || Conduct::pretend(|request, _| request.rpc() == Rpc::DeleteVolume)),
         Seeded::conducting("B061", || {
             Conduct::rewrite(|request, past| {
@@ -57,6 +84,25 @@ pub(super) fn faults() -> Vec<Seeded> {
                         r.name = format!("{}~{before}", r.name);
                     }
                 }
+            })
+        }),
+        Seeded::conducting("B098", || {
+            Conduct::default().and_hurried(|request, _| {
+                let probes = matches!(request.rpc(), Rpc::NodeUnpublishVolume | Rpc::NodeUnstageVolume);
+                probes.then(|| Ok(empty(request.rpc())))
+            })
+        }),
+        Seeded::conducting("B150", || {
+            Conduct::after(|request, answer, past| {
+                if let Request::NodePublishVolume(r) = request
+                    && answer.is_ok()
+                    && !past.is_published(&r.volume_id, &r.target_path)
+                {
+                    let quiet = Stdio::null;
+                    // Where none can be started, none is left.
+                    let _ = Command::new("sleep").arg("60").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+                }
+                answer
             })
         }),
         Seeded::conducting("B112", || {

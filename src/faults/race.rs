@@ -1,14 +1,27 @@
 //! Calls that get into each other's way, with the moment made certain: the first of two is held up, so that the second
 //! always comes in between.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use tonic::Code;
 
 use super::{
-    conduct::{Conduct, Step},
+    conduct::{Conduct, Step, empty, status},
+    data_loss::wipe,
+    misdirected::Misdirections,
     past::Past,
     registry::Seeded,
+    running::racing,
+    stack,
 };
-use crate::{csi::v1, history::Request, spec::Rpc};
+use crate::{
+    csi::v1::{self, volume_content_source as source},
+    history::{Reply, Request},
+    spec::Rpc,
+};
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
@@ -23,6 +36,43 @@ pub(super) fn faults() -> Vec<Seeded> {
                 _ => Step::Ask(request),
             })
         }),
+        Seeded::conducting("B025", late_unstage),
+        Seeded::conducting("B026", late_publish),
+        Seeded::conducting("B027", || {
+            racing(
+                |request, _, _| Step::Ask(request),
+                |request, answer, running, _| {
+                    if let Request::NodePublishVolume(r) = request
+                        && answer.is_ok()
+                        && running.any(|it| it == request)
+                    {
+                        stack::mount_over(&r.target_path);
+                    }
+                    answer
+                },
+            )
+        }),
+        Seeded::conducting("B093", || {
+            racing(
+                |request, _, _| Step::Ask(request),
+                |request, answer, running, _| {
+                    if let Request::NodePublishVolume(r) = request
+                        && answer.is_ok()
+                        && running.any(|it| {
+                            matches!(it, Request::NodeUnpublishVolume(it)
+                            if it.volume_id == r.volume_id && it.target_path != r.target_path)
+                        })
+                    {
+                        stack::die(&r.target_path);
+                    }
+                    answer
+                },
+            )
+        }),
+        same_slot(),
+        Seeded::conducting("B157", lost_directory),
+        Seeded::conducting("B166", late_roll_back),
+        Seeded::conducting("B167", source_goes),
         Seeded::conducting("B205", || {
             Conduct::refuse(Code::NotFound, |request, past| {
                 request.rpc() == Rpc::NodeUnpublishVolume && past.has_succeeded(request)
@@ -39,4 +89,160 @@ fn lost_a_race(request: &v1::CreateVolumeRequest, past: &Past) -> bool {
         _ => None,
     });
     raced.is_some() && past.volume_named(&request.name).is_some()
+}
+
+/// An Unstage that is answered before it is done: it is done when the volume has been staged again.
+fn late_unstage() -> Conduct {
+    let late: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
+    Conduct::before(move |request, past| {
+        let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
+        match &request {
+            Request::NodeUnstageVolume(r) if past.is_staged(&r.volume_id, &r.staging_target_path) => {
+                late.insert((r.volume_id.clone(), r.staging_target_path.clone()));
+                Step::Answer(Ok(empty(request.rpc())))
+            }
+            Request::NodeStageVolume(r) if late.remove(&(r.volume_id.clone(), r.staging_target_path.clone())) => {
+                let unstage = v1::NodeUnstageVolumeRequest {
+                    volume_id: r.volume_id.clone(),
+                    staging_target_path: r.staging_target_path.clone(),
+                };
+                Step::AskThen(request, vec![unstage.into()])
+            }
+            _ => Step::Ask(request),
+        }
+    })
+}
+
+/// A Publish whose caller is gone goes on: it mounts after an Unpublish has said that nothing is there.
+fn late_publish() -> Conduct {
+    let late: Arc<Mutex<BTreeMap<String, Request>>> = Arc::default();
+    let given_up = late.clone();
+    Conduct::before(move |request, _| match &request {
+        Request::NodeUnpublishVolume(r) => {
+            match late.lock().unwrap_or_else(PoisonError::into_inner).remove(&r.target_path) {
+                Some(publish) => Step::AskThen(request, vec![publish]),
+                None => Step::Ask(request),
+            }
+        }
+        _ => Step::Ask(request),
+    })
+    .and_hurried(move |request, _| match request {
+        Request::NodePublishVolume(r) => {
+            let mut late = given_up.lock().unwrap_or_else(PoisonError::into_inner);
+            late.insert(r.target_path.clone(), request.clone());
+            Some(Err(status(Code::DeadlineExceeded)))
+        }
+        // The moment comes with an Unpublish whose caller waits for the answer.
+        Request::NodeUnpublishVolume(_) => Some(Err(status(Code::DeadlineExceeded))),
+        _ => None,
+    })
+}
+
+/// Volumes that are attached at the same time get one slot, and the node finds the first of them in it.
+fn same_slot() -> Seeded {
+    let slots = Misdirections::default();
+    let shared = slots.clone();
+    Seeded::conducting("B127", move || {
+        let slots = slots.clone();
+        racing(
+            move |request, running, _| {
+                if let Request::ControllerPublishVolume(r) = &request {
+                    running.any(|it| {
+                        let first = match it {
+                            Request::ControllerPublishVolume(it) if it.volume_id != r.volume_id => &it.volume_id,
+                            _ => return false,
+                        };
+                        slots.lead(&r.volume_id, first);
+                        true
+                    });
+                }
+                Step::Ask(request)
+            },
+            |_, answer, _, _| answer,
+        )
+    })
+    .and_replacing(move |parts| shared.within(parts))
+}
+
+/// A Publish that meets an Unpublish of its target takes the directory for its own: later Unpublish calls find nothing.
+fn lost_directory() -> Conduct {
+    let lost: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    racing(
+        move |request, running, _| {
+            let Request::NodeUnpublishVolume(r) = &request else { return Step::Ask(request) };
+            let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+            if lost.contains(&r.target_path) {
+                return Step::Answer(Ok(empty(request.rpc())));
+            }
+            if running.any(|it| matches!(it, Request::NodePublishVolume(it) if it.target_path == r.target_path)) {
+                lost.insert(r.target_path.clone());
+            }
+            Step::Ask(request)
+        },
+        |_, answer, _, _| answer,
+    )
+}
+
+/// A creation whose caller is gone is rolled back after its repetition has succeeded.
+fn late_roll_back() -> Conduct {
+    let given_up: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let late = given_up.clone();
+    Conduct::before(move |request, past| {
+        let Request::CreateVolume(r) = &request else { return Step::Ask(request) };
+        let known = past.volume_named(&r.name).filter(|volume| past.volume(&volume.volume_id).is_some());
+        // Only what exists can go: the volume of the repetition, as soon as it is asked for once more.
+        match known {
+            Some(volume) if late.lock().unwrap_or_else(PoisonError::into_inner).remove(&r.name) => {
+                let delete = v1::DeleteVolumeRequest { volume_id: volume.volume_id, ..Default::default() };
+                Step::AskAlso(vec![delete.into()], request)
+            }
+            _ => Step::Ask(request),
+        }
+    })
+    .and_hurried(move |request, _| {
+        let Request::CreateVolume(r) = request else { return None };
+        given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(r.name.clone());
+        Some(Err(status(Code::DeadlineExceeded)))
+    })
+}
+
+/// A snapshot is deleted while a volume is made from it; the volume comes out empty.
+fn source_goes() -> Conduct {
+    let torn: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let emptied: Mutex<BTreeSet<String>> = Mutex::default();
+    let going = torn.clone();
+    racing(
+        move |request, running, _| {
+            let Request::DeleteSnapshot(r) = &request else { return Step::Ask(request) };
+            let copies = |it: &Request| matches!(it, Request::CreateVolume(it) if comes_from(it, &r.snapshot_id));
+            if running.any(copies) {
+                going.lock().unwrap_or_else(PoisonError::into_inner).insert(r.snapshot_id.clone());
+                return Step::Answer(Ok(empty(request.rpc())));
+            }
+            Step::Ask(request)
+        },
+        move |request, answer, _, past| {
+            let mut emptied = emptied.lock().unwrap_or_else(PoisonError::into_inner);
+            match (request, &answer) {
+                (Request::CreateVolume(r), Ok(Reply::CreateVolume(reply))) => {
+                    let torn = torn.lock().unwrap_or_else(PoisonError::into_inner);
+                    if torn.iter().any(|snapshot| comes_from(r, snapshot)) {
+                        emptied.extend(reply.volume.iter().map(|volume| volume.volume_id.clone()));
+                    }
+                }
+                (Request::NodePublishVolume(r), Ok(_))
+                    if emptied.contains(&r.volume_id) && !past.is_published(&r.volume_id, &r.target_path) =>
+                {
+                    wipe(&r.target_path);
+                }
+                _ => {}
+            }
+            answer
+        },
+    )
+}
+
+fn comes_from(request: &v1::CreateVolumeRequest, snapshot: &str) -> bool {
+    matches!(request.volume_content_source.as_ref().and_then(|it| it.r#type.as_ref()),
+        Some(source::Type::Snapshot(of)) if of.snapshot_id == snapshot)
 }

@@ -1,11 +1,17 @@
 //! References that are counted twice, or not at all.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use tonic::Code;
 
 use super::{
-    conduct::{Conduct, Step},
+    conduct::{Conduct, Step, empty, status},
     past::Past,
     registry::Seeded,
+    stack,
 };
 use crate::{csi::v1, history::Request, spec::Rpc};
 
@@ -14,6 +20,9 @@ pub(super) fn faults() -> Vec<Seeded> {
         Seeded::conducting("B024", || {
             Conduct::before(|request, past| match &request {
                 Request::NodeUnstageVolume(r) => Step::AskAlso(unpublishes(&r.volume_id, past), request.clone()),
+                Request::NodeUnpublishVolume(r) if is_unstaged_below(r, past) => {
+                    Step::Answer(Err(status(Code::Internal)))
+                }
                 _ => Step::Ask(request),
             })
         }),
@@ -31,6 +40,34 @@ pub(super) fn faults() -> Vec<Seeded> {
                 _ => false,
             })
         }),
+        Seeded::conducting("B089", || {
+            Conduct::after(|request, answer, past| {
+                if let Request::NodeUnstageVolume(r) = request
+                    && answer.is_ok()
+                    && past.is_staged(&r.volume_id, &r.staging_target_path)
+                {
+                    let others = past.volumes().into_iter().filter(|volume| volume.volume_id != r.volume_id);
+                    others.flat_map(|volume| past.targets_of(&volume.volume_id)).for_each(|it| stack::die(&it));
+                }
+                answer
+            })
+        }),
+        Seeded::conducting("B095", || {
+            Conduct::refuse(Code::FailedPrecondition, |request, past| match request {
+                Request::NodeUnstageVolume(r) => past
+                    .last(|it, answer| match it {
+                        Request::NodePublishVolume(it)
+                            if it.volume_id == r.volume_id && it.staging_target_path == r.staging_target_path =>
+                        {
+                            answer.is_err().then_some(())
+                        }
+                        _ => None,
+                    })
+                    .is_some(),
+                _ => false,
+            })
+        }),
+        forgotten_counts(),
         Seeded::conducting("B155", || {
             Conduct::before(|request, past| match &request {
                 Request::NodeStageVolume(r) if past.is_staged(&r.volume_id, &r.staging_target_path) => {
@@ -61,9 +98,14 @@ pub(super) fn faults() -> Vec<Seeded> {
             })
         }),
         Seeded::conducting("B160", || {
-            Conduct::pretend(|request, past| match request {
-                Request::NodeUnstageVolume(r) => !past.targets_of(&r.volume_id).is_empty(),
-                _ => false,
+            Conduct::before(|request, past| match &request {
+                Request::NodeUnstageVolume(r) if !past.targets_of(&r.volume_id).is_empty() => {
+                    Step::Answer(Ok(empty(request.rpc())))
+                }
+                Request::NodeUnpublishVolume(r) if is_unstaged_below(r, past) => {
+                    Step::Answer(Err(status(Code::Internal)))
+                }
+                _ => Step::Ask(request),
             })
         }),
         Seeded::conducting("B181", || {
@@ -109,6 +151,44 @@ pub(super) fn faults() -> Vec<Seeded> {
             })
         }),
     ]
+}
+
+/// What the counts were is forgotten at a restart: whoever goes first takes the shared mount along.
+fn forgotten_counts() -> Seeded {
+    let targets: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
+    Seeded::conducting("B184", move || {
+        let before = targets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let targets = targets.clone();
+        Conduct::after(move |request, answer, _| {
+            let mut targets = targets.lock().unwrap_or_else(PoisonError::into_inner);
+            match request {
+                Request::NodePublishVolume(r) if answer.is_ok() => {
+                    targets.insert((r.volume_id.clone(), r.target_path.clone()));
+                }
+                Request::NodeUnpublishVolume(r) if answer.is_ok() => {
+                    let gone = (r.volume_id.clone(), r.target_path.clone());
+                    targets.remove(&gone);
+                    if before.contains(&gone) {
+                        let siblings = targets.iter().filter(|it| it.0 == gone.0 && before.contains(*it));
+                        siblings.for_each(|(_, target)| stack::die(target));
+                    }
+                }
+                _ => {}
+            }
+            answer
+        })
+    })
+}
+
+/// Whether the volume was unstaged since it was published at the target.
+fn is_unstaged_below(request: &v1::NodeUnpublishVolumeRequest, past: &Past) -> bool {
+    past.last(|it, answer| match it {
+        Request::NodePublishVolume(it) if it.target_path == request.target_path => answer.is_ok().then_some(false),
+        Request::NodeUnstageVolume(it) if it.volume_id == request.volume_id => answer.is_ok().then_some(true),
+        _ => None,
+    })
+    .unwrap_or(false)
+        && past.is_published(&request.volume_id, &request.target_path)
 }
 
 fn past_path(request: &v1::NodeStageVolumeRequest) -> String {

@@ -1,6 +1,12 @@
 //! Data and paths of others.
 
-use super::{conduct::Conduct, idempotency::volume_of, registry::Seeded};
+use std::{fs, path::Path};
+
+use super::{
+    conduct::{Conduct, Step},
+    idempotency::volume_of,
+    registry::Seeded,
+};
 use crate::{
     csi::v1::{self, volume_content_source as source},
     history::{Reply, Request},
@@ -8,6 +14,45 @@ use crate::{
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
+        // The id is taken for a path below the share.
+        Seeded::conducting("B049", || {
+            Conduct::before(|request, _| {
+                if let Request::DeleteVolume(r) = &request
+                    && r.volume_id.contains("../")
+                {
+                    // Only a directory of ours, and only an empty one: the seed harms nobody.
+                    let _ = fs::remove_dir(Path::new(SHARE).join(&r.volume_id));
+                }
+                Step::Ask(request)
+            })
+        }),
+        Seeded::conducting("B053", || {
+            Conduct::before(|request, _| {
+                if let Request::NodePublishVolume(r) = &request {
+                    tracing::info!(volume_context = ?r.volume_context, "publishing");
+                }
+                Step::Ask(request)
+            })
+        }),
+        Seeded::conducting("B102", || {
+            Conduct::before(|request, _| {
+                if let Request::NodePublishVolume(r) = &request
+                    && Path::new(&r.target_path).is_symlink()
+                {
+                    let _ = fs::write(Path::new(&r.target_path).join("driver-was-here"), "");
+                }
+                Step::Ask(request)
+            })
+        }),
+        Seeded::conducting("B199", || {
+            Conduct::after(|request, answer, _| {
+                if let (Request::NodePublishVolume(r), Ok(_)) = (request, &answer) {
+                    let names = r.volume_context.values().filter(|value| value.contains("../"));
+                    names.for_each(|name| drop(fs::write(Path::new(&r.target_path).join(name), "")));
+                }
+                answer
+            })
+        }),
         // A message that repeats what the caller must keep to itself.
         Seeded::conducting("B052", || {
             Conduct::after(|request, answer, _| {
@@ -40,6 +85,9 @@ pub(super) fn faults() -> Vec<Seeded> {
         }),
     ]
 }
+
+/// Where the volumes of a careless driver would be.
+const SHARE: &str = "/tmp";
 
 fn secrets(request: &Request) -> Option<String> {
     let secrets = match request {

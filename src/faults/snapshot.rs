@@ -5,6 +5,7 @@ use tonic::Code;
 use super::{
     conduct::{Conduct, Step},
     idempotency::volume_of,
+    past::Past,
     registry::Seeded,
 };
 use crate::{
@@ -15,6 +16,14 @@ use crate::{
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
+        Seeded::conducting("B034", || {
+            Conduct::refuse(Code::Internal, |request, past| match request {
+                Request::NodeStageVolume(r) => {
+                    past.volume(&r.volume_id).is_some_and(|volume| is_beside_its_source(&volume, past))
+                }
+                _ => false,
+            })
+        }),
         Seeded::conducting("B060", || {
             Conduct::after(|request, answer, _| match (request, answer) {
                 (Request::CreateSnapshot(r), Err(refusal)) if refusal.code() == Code::NotFound => {
@@ -100,6 +109,24 @@ pub(super) fn faults() -> Vec<Seeded> {
         Seeded::conducting("B196", || source_lost(|_, request| request.volume_content_source = None)),
         Seeded::conducting("B197", || source_lost(from_the_volume)),
     ]
+}
+
+/// Whether the volume that a copy comes from is staged: two file systems of one UUID.
+fn is_beside_its_source(volume: &v1::Volume, past: &Past) -> bool {
+    let source = match volume.content_source.as_ref().and_then(|it| it.r#type.as_ref()) {
+        Some(source::Type::Volume(of)) => Some(of.volume_id.clone()),
+        Some(source::Type::Snapshot(of)) => past.snapshot(&of.snapshot_id).map(|it| it.source_volume_id),
+        None => None,
+    };
+    source.is_some_and(|source| {
+        past.last(|request, answer| match request {
+            Request::NodeStageVolume(r) if r.volume_id == source && answer.is_ok() => {
+                Some(past.is_staged(&source, &r.staging_target_path))
+            }
+            _ => None,
+        })
+        .unwrap_or(false)
+    })
 }
 
 /// Volumes from snapshots get their content from elsewhere, and say nothing of it.

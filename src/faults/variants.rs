@@ -1,10 +1,12 @@
 //! What a driver may do otherwise: the specification leaves it open, so nothing may be held against it.
 
 use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{
@@ -22,6 +24,7 @@ use crate::{
 pub(super) fn variants() -> Vec<Seeded> {
     let mut all = answers();
     all.extend(settings());
+    all.extend(super::cautious::variants());
     all.extend(Capability::all().map(without));
     all
 }
@@ -116,16 +119,16 @@ fn answers() -> Vec<Seeded> {
             })
         }),
         one("delete-refuses-snapshots", "keeps volumes that have snapshots: FAILED_PRECONDITION", || {
-            Conduct::refuse(
-                Code::FailedPrecondition,
-                |request, past| matches!(request, Request::DeleteVolume(r) if past.has_snapshots(&r.volume_id)),
-            )
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteVolume(r)
+                    if past.has_snapshots(&r.volume_id) && past.volume(&r.volume_id).is_some())
+            })
         }),
         one("delete-refuses-copies", "keeps snapshots from which volumes were made: FAILED_PRECONDITION", || {
-            Conduct::refuse(
-                Code::FailedPrecondition,
-                |request, past| matches!(request, Request::DeleteSnapshot(r) if is_copied(&r.snapshot_id, past)),
-            )
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteSnapshot(r)
+                    if is_copied(&r.snapshot_id, past) && past.snapshot(&r.snapshot_id).is_some())
+            })
         }),
         one("long-messages", "explains itself at length", || {
             Conduct::after(|_, answer, _| {
@@ -134,16 +137,7 @@ fn answers() -> Vec<Seeded> {
                 })
             })
         }),
-        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", || {
-            Conduct::edit(|_, reply, _| match reply {
-                Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
-                Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(ripen),
-                Reply::ListSnapshots(reply) => {
-                    reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(ripen);
-                }
-                _ => {}
-            })
-        }),
+        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", ripening),
         one("publish-context-of-its-own", "tells the node nothing at attachment", || {
             Conduct::edit(|_, reply, _| {
                 if let Reply::ControllerPublishVolume(reply) = reply {
@@ -215,10 +209,22 @@ fn left_out(parts: Parts, names: &[&str]) -> Parts {
     Parts { configuration: Configuration { without, ..parts.configuration }, ..parts }
 }
 
-fn ripen(snapshot: &mut v1::Snapshot) {
-    let cut = snapshot.creation_time.and_then(|time| SystemTime::try_from(time).ok());
-    let age = cut.and_then(|cut| SystemTime::now().duration_since(cut).ok());
-    snapshot.ready_to_use &= age.is_none_or(|age| age > Duration::from_millis(150));
+/// Snapshots become ready a moment after they were first told of, in the time of the runtime.
+fn ripening() -> Conduct {
+    let told: Mutex<BTreeMap<String, Instant>> = Mutex::default();
+    let ripen = move |snapshot: &mut v1::Snapshot| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = told.entry(snapshot.snapshot_id.clone()).or_insert_with(Instant::now);
+        snapshot.ready_to_use &= since.elapsed() > Duration::from_millis(150);
+    };
+    Conduct::edit(move |_, reply, _| match reply {
+        Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+        Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+        Reply::ListSnapshots(reply) => {
+            reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(&ripen);
+        }
+        _ => {}
+    })
 }
 
 const fn shorter(max_entries: i32) -> i32 {

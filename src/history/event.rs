@@ -148,6 +148,19 @@ pub enum Observation {
         /// The name of the error (`EROFS`), empty when it worked.
         error: String,
     },
+    /// Blocks that were written through a published path: to a device, or to a file in a directory.
+    Blocks {
+        /// The node.
+        node: String,
+        /// The published path.
+        path: String,
+        /// Where each of them begins.
+        offsets: Vec<u64>,
+        /// How long each of them is.
+        length: u64,
+        /// The name of the error (`EROFS`), empty when all of them were written.
+        error: String,
+    },
     /// An attempt to read through a published path.
     Read {
         /// The node.
@@ -203,7 +216,75 @@ pub enum Observation {
         bytes: u64,
         /// Keys of the secrets that were found.
         leaked: Vec<String>,
+        /// Mount flags of requests that were found.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        flags: Vec<String>,
     },
+    /// A directory of nobody the driver knows, put where a careless driver reaches it.
+    Stranger {
+        /// The node.
+        node: String,
+        /// The directory.
+        path: String,
+        /// The RPC that was called meanwhile.
+        rpc: String,
+        /// What happened to it, or empty.
+        damage: String,
+    },
+    /// The children of the driver's process, before and after volumes were published and unpublished.
+    Helpers {
+        /// The instance.
+        instance: String,
+        /// How many there were before.
+        before: u64,
+        /// How many there are afterwards.
+        after: u64,
+        /// How often a volume was published and unpublished in between.
+        rounds: u64,
+    },
+    /// The driver's process, ended for that, was launched in another way for a while.
+    Launched {
+        /// The instance.
+        instance: String,
+        /// In which way.
+        way: Launch,
+        /// Whether the command line names the endpoint, or nothing but the environment does.
+        by_argument: bool,
+        /// Whether it answered GetPluginInfo at the endpoint in time.
+        answered: bool,
+        /// How it ended by itself, or empty.
+        exit: String,
+    },
+    /// The driver's process was searched for TCP ports on which it listens beside its socket.
+    Ports {
+        /// The instance.
+        instance: String,
+        /// Those on which it serves CSI.
+        serving: Vec<u16>,
+        /// How many others there are: for metrics, for health.
+        others: u32,
+    },
+    /// The files that the driver's process holds open to append to, which is what logs are.
+    LogFiles {
+        /// The instance.
+        instance: String,
+        /// Their paths.
+        paths: Vec<String>,
+    },
+}
+
+/// A way to launch a driver that shows what it relies on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Launch {
+    /// At another endpoint, `unix:///` and an absolute path, where nothing is yet.
+    Elsewhere,
+    /// Where a process that was killed has left its socket.
+    OverStaleSocket,
+    /// With nothing in its environment but the endpoint, the search path for programs, and what the profile sets.
+    Bare,
+    /// With an endpoint in a directory that does not exist.
+    Misconfigured,
 }
 
 /// What a path is.

@@ -10,8 +10,10 @@ mod message;
 mod record;
 mod redact;
 
-pub use event::{Call, CallId, Event, EventKind, Fault, Lost, Mount, Observation, Outcome, PathKind, Phase, Status};
+pub use event::{
+    Call, CallId, Event, EventKind, Fault, Launch, Lost, Mount, Observation, Outcome, PathKind, Phase, Status,
+};
 pub use file::{FORMAT, Header, History, HistoryError, Recording, Writer};
 pub use message::{Reply, Request, descriptors, to_json};
 pub use record::Recorder;
-pub use redact::{REDACTED, Redactor};
+pub use redact::{ALTERED, DENIED, REDACTED, Redactor};

@@ -26,6 +26,8 @@ pub struct Recorder(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     began: Instant,
+    /// The same in the time of the runtime, where that is what counts.
+    began_in_runtime: Option<tokio::time::Instant>,
     /// The moment at which events are entered, where it is not that of their entry.
     moment: Option<u64>,
     /// Whether the history is kept in memory too.
@@ -52,6 +54,7 @@ impl Recorder {
     fn with(header: Header, writer: Option<Writer>, kept: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             began: Instant::now(),
+            began_in_runtime: None,
             moment: None,
             kept,
             calls: 0,
@@ -61,6 +64,13 @@ impl Recorder {
             writer,
             failed: None,
         })))
+    }
+
+    /// Goes by the time of the tokio runtime, which may be paused, instead of the machine's.
+    #[must_use]
+    pub fn in_time_of_the_runtime(self) -> Self {
+        self.state().began_in_runtime = Some(tokio::time::Instant::now());
+        self
     }
 
     /// Enters what follows at a moment, in microseconds since the beginning: for those who write behind the traffic.
@@ -105,6 +115,11 @@ impl Recorder {
     /// Remembers secrets, so that they are found in what the driver says.
     pub fn learn<'a>(&self, secrets: impl IntoIterator<Item = (&'a String, &'a String)>) {
         self.state().redactor.learn(secrets);
+    }
+
+    /// Remembers secrets that are wrong on purpose; see [`Redactor::mark`].
+    pub fn mark<'a>(&self, secrets: impl IntoIterator<Item = (&'a String, &'a String)>, written: &'static str) {
+        self.state().redactor.mark(secrets, written);
     }
 
     /// Remembers an id that is made up: every call that carries it will say so.
@@ -200,7 +215,9 @@ impl Recorder {
 
 impl State {
     fn push(&mut self, kind: EventKind) {
-        let at = self.moment.unwrap_or_else(|| self.began.elapsed().as_micros() as u64);
+        let at = self.moment.unwrap_or_else(|| {
+            self.began_in_runtime.map_or_else(|| self.began.elapsed(), |began| began.elapsed()).as_micros() as u64
+        });
         let event = Event { at, kind };
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.append(&event)

@@ -82,7 +82,7 @@ impl Violation {
 /// Looks for what no state may show.
 pub(super) fn check(records: &Records, node: &World, ledger: &Ledger, targets: &[TargetPath]) -> Option<Violation> {
     for (target, promise) in targets.iter().zip(&ledger.promises) {
-        let held = records.pods.values().any(|pod| annotations::reference(pod, target).is_some());
+        let held = records.pods.values().any(|pod| annotations::refers_to(pod, target));
         let violation = match promise {
             Promise::Published { .. } if !held => Some(Violation::new(
                 Invariant::I1,
@@ -159,8 +159,7 @@ pub(super) fn check_at_rest(
         if !matches!(promise, Promise::Published { .. }) {
             continue;
         }
-        let holders: Vec<&Pod> =
-            records.pods.values().filter(|pod| annotations::reference(pod, target).is_some()).collect();
+        let holders: Vec<&Pod> = records.pods.values().filter(|pod| annotations::refers_to(pod, target)).collect();
         let text = match holders.as_slice() {
             [holder] if holder.is_live() && is_well(node, holder, target) => continue,
             [holder] if holder.is_live() => "the daemon of the pod that refers to it does not serve it",

@@ -110,7 +110,7 @@ impl Cast {
         }
         if chores.rebind {
             for (number, target) in self.targets.iter().enumerate() {
-                let ill = |pod: &Pod| annotations::reference(pod, target).is_some() && !is_well(pod, target);
+                let ill = |pod: &Pod| annotations::refers_to(pod, target) && !is_well(pod, target);
                 if records.pods.values().any(|pod| pod.is_live() && !annotations::is_unconfirmed(pod) && ill(pod)) {
                     let job = Job::Target(u8::try_from(number).unwrap_or(u8::MAX));
                     found.push((job, Rebind::new(self.node.clone(), target.clone()).into()));

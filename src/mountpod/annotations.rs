@@ -64,28 +64,52 @@ pub fn reference_key(target: &TargetPath) -> String {
 
 /// The references of a pod, in the order of their keys.
 pub fn references(pod: &Pod) -> Vec<Reference> {
-    pod.annotations
-        .iter()
-        .filter(|(key, _)| key.starts_with(PREFIX) && key.len() == KEY_LENGTH)
-        .filter_map(|(key, value)| {
-            let target: TargetPath = value.parse().ok()?;
-            // The key proves the value: other annotations of this prefix are not ours to count.
-            (reference_key(&target) == *key || reference_key_of(value) == *key).then(|| Reference {
-                detail: pod.annotations.get(&detail_key(key)).and_then(|text| serde_json::from_str(text).ok()),
-                target,
-            })
-        })
-        .collect()
+    targets(pod).map(|(key, target)| Reference { detail: detail(pod, key), target }).collect()
 }
 
 /// Whether anything refers to the pod.
 pub fn is_referenced(pod: &Pod) -> bool {
-    !references(pod).is_empty()
+    targets(pod).next().is_some()
 }
 
 /// The pod's reference to the target.
 pub fn reference(pod: &Pod, target: &TargetPath) -> Option<Reference> {
-    references(pod).into_iter().find(|reference| reference.target == *target)
+    let key = key_of(pod, target)?;
+    Some(Reference { detail: detail(pod, key), target: target.clone() })
+}
+
+/// Whether the target needs the pod.
+pub fn refers_to(pod: &Pod, target: &TargetPath) -> bool {
+    key_of(pod, target).is_some()
+}
+
+/// The annotations that may be references, key and value.
+fn candidates(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
+    let all = pod.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    all.filter(|(key, _)| key.starts_with(PREFIX) && key.len() == KEY_LENGTH)
+}
+
+/// The targets that refer to the pod, with the keys of their annotations.
+fn targets(pod: &Pod) -> impl Iterator<Item = (&str, TargetPath)> {
+    candidates(pod).filter_map(|(key, value)| {
+        let target: TargetPath = value.parse().ok()?;
+        proves(key, value, &target).then_some((key, target))
+    })
+}
+
+/// The key of the annotation by which the target refers to the pod. Hashes nothing unless the target is there.
+fn key_of<'a>(pod: &'a Pod, target: &TargetPath) -> Option<&'a str> {
+    let means = |value: &str| value == target.as_str() || value.parse().as_ref() == Ok(target);
+    candidates(pod).find(|(key, value)| means(value) && proves(key, value, target)).map(|(key, _)| key)
+}
+
+/// The key proves the value: other annotations of this prefix are not ours to count.
+fn proves(key: &str, value: &str, target: &TargetPath) -> bool {
+    reference_key(target) == key || (value != target.as_str() && reference_key_of(value) == key)
+}
+
+fn detail(pod: &Pod, key: &str) -> Option<Detail> {
+    pod.annotations.get(&detail_key(key)).and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// Records that the target needs the pod; cancels a pending deletion and the suspicion that the target is dead.
@@ -159,7 +183,7 @@ pub fn took_over(pod: &Pod, predecessor: &Pod) -> bool {
 /// Copies the references of the predecessor and records the version that they were read at.
 pub fn take_over(pod: &mut Pod, predecessor: &Pod) {
     for inherited in references(predecessor) {
-        if reference(pod, &inherited.target).is_none() {
+        if !refers_to(pod, &inherited.target) {
             add_reference(pod, &inherited.target, inherited.detail.as_ref());
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,16 +14,29 @@ use super::{VolumeContent, VolumeId, annotations};
 /// The finalizer that keeps a pod's record until its references have a successor and its mounts are gone.
 pub const FINALIZER: &str = "juicefs.com/finalizer";
 
+// The text is shared: whoever explores what can happen to a pod copies its record at every turn.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[serde(from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                (*id.0).to_owned()
+            }
+        }
 
         impl $name {
             /// The id that an authority gave out as this text.
-            pub fn new(text: impl Into<String>) -> Self {
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
@@ -73,7 +87,7 @@ impl ConfigurationHash {
         for (key, value) in configuration {
             parts.extend([key.as_str(), value.as_str()]);
         }
-        Self(hash_of_parts(&parts))
+        Self(hash_of_parts(&parts).into())
     }
 }
 
@@ -95,7 +109,7 @@ impl PodKey {
     /// node `a` with volume `b-c`), and no part can be too long or hold a letter that a name may not.
     pub fn pod_name(&self, generation: u32) -> PodName {
         let hash = hash_of_parts(&[self.node.as_str(), self.volume.as_str(), self.configuration.as_str()]);
-        PodName(format!("juicefs-{}-{generation}", &hash[..40]))
+        PodName(format!("juicefs-{}-{generation}", &hash[..40]).into())
     }
 }
 
@@ -212,7 +226,8 @@ fn hash_of_parts(parts: &[&str]) -> String {
 
 /// Bytes as lower-case hexadecimal digits.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|&byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 #[cfg(test)]

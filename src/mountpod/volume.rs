@@ -5,6 +5,7 @@ use std::{
     fmt,
     path::{Component, Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use thiserror::Error;
@@ -223,7 +224,7 @@ pub enum UnpublishError {
 /// An id of a volume of ours: safe as a file name and as part of a pod name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct VolumeId(String);
+pub struct VolumeId(Arc<str>);
 
 /// The text cannot be an id of ours.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -250,7 +251,7 @@ impl FromStr for VolumeId {
                     && plain(last)
                     && bytes.iter().all(|&byte| plain(byte) || byte == b'-') =>
             {
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
             _ => Err(NotAnId),
         }
@@ -267,7 +268,7 @@ impl TryFrom<String> for VolumeId {
 
 impl From<VolumeId> for String {
     fn from(id: VolumeId) -> Self {
-        id.0
+        (*id.0).to_owned()
     }
 }
 
@@ -280,7 +281,7 @@ impl fmt::Display for VolumeId {
 /// An absolute path without `.`, `..` or NUL, as an orchestrator hands it over.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TargetPath(String);
+pub struct TargetPath(Arc<str>);
 
 /// The text cannot be a target path.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -305,7 +306,7 @@ impl TargetPath {
 
     /// The path for the file system.
     pub fn as_path(&self) -> &Path {
-        Path::new(&self.0)
+        Path::new(&*self.0)
     }
 }
 
@@ -324,7 +325,7 @@ impl FromStr for TargetPath {
         }
         let normal: PathBuf = Path::new(text).components().collect();
         match normal.components().next_back() {
-            Some(Component::Normal(_)) => Ok(Self(normal.to_string_lossy().into_owned())),
+            Some(Component::Normal(_)) => Ok(Self(normal.to_string_lossy().into())),
             _ => Err(NotATarget::Nothing),
         }
     }
@@ -340,7 +341,7 @@ impl TryFrom<String> for TargetPath {
 
 impl From<TargetPath> for String {
     fn from(path: TargetPath) -> Self {
-        path.0
+        (*path.0).to_owned()
     }
 }
 

@@ -5,7 +5,7 @@
 //! effect, and strikes out those whose answer the specification does not permit there.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
 };
 
@@ -160,30 +160,49 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
     }
 
     /// The process that worked on these calls has ended: each has taken effect by now, or never will.
+    ///
+    /// Calls that are still open may have taken effect before or between them: an answer can be on its way while the
+    /// process ends.
     pub(crate) fn end(&mut self, ended: &[CallId], calls: &dyn Calls<S>) {
-        for &call in ended {
-            let mut next = Merged::default();
-            // The worlds in which the call has done nothing are the plainer ones.
-            for configuration in &self.set {
-                let mut idle = configuration.clone();
-                idle.world.pending.retain(|&other| other != call);
-                next.push(idle);
-            }
-            for configuration in self.set.iter().filter(|one| one.world.pending.contains(&call)) {
-                for branch in calls.apply(&configuration.world.state, call).into_iter().flatten() {
-                    next.push(configuration.after(call, branch));
+        let mut next = Merged::default();
+        for configuration in std::mem::take(&mut self.set) {
+            let pending = &configuration.world.pending;
+            let over: Vec<CallId> = pending.iter().copied().filter(|call| ended.contains(call)).collect();
+            let related: BTreeSet<CallId> =
+                over.iter().flat_map(|&call| related(call, pending, calls)).chain(over.iter().copied()).collect();
+            let mut visited: HashSet<World<S>> = HashSet::new();
+            // The worlds in which less was done are the plainer ones: they are popped, and kept, first.
+            let mut stack = vec![(configuration, true)];
+            while let Some((current, is_kept)) = stack.pop() {
+                if visited.len() + next.set.len() > BUDGET {
+                    self.exhausted = true;
+                    return;
+                }
+                for &call in related.iter().rev().filter(|call| current.world.may_act(**call, calls)) {
+                    for branch in calls.apply(&current.world.state, call).into_iter().flatten() {
+                        let after = current.after(call, branch);
+                        if visited.insert(after.world.clone()) {
+                            // What open calls do after the last of those that have ended, they may as well do later.
+                            stack.push((after, over.contains(&call)));
+                        }
+                    }
+                }
+                if is_kept {
+                    next.push(current.without(&over));
                 }
             }
-            self.set = next.without(call);
-            if self.set.len() > BUDGET {
-                self.exhausted = true;
-                return;
-            }
         }
+        self.set = next.set;
     }
 
     /// Keeps the worlds that explain an observation.
-    pub(crate) fn observe(&mut self, look: &dyn Fn(&S) -> Applied<S>) -> Verdict {
+    ///
+    /// It says nothing of worlds in which a call may still take effect on what was seen: it may be half done.
+    pub(crate) fn observe(
+        &mut self,
+        look: &dyn Fn(&S) -> Applied<S>,
+        is_disturbed_by: &dyn Fn(CallId) -> bool,
+    ) -> Verdict {
         if self.exhausted {
             return Verdict::Inconclusive;
         }
@@ -191,6 +210,11 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
         let mut strikes: Vec<Strike> = Vec::new();
         let mut marks: Vec<Vec<Mark>> = Vec::new();
         for configuration in &self.set {
+            if configuration.world.pending.iter().any(|&call| is_disturbed_by(call)) {
+                marks.push(Vec::new());
+                next.push(configuration.clone());
+                continue;
+            }
             match look(&configuration.world.state) {
                 Ok(branches) => {
                     for branch in branches {
@@ -257,6 +281,14 @@ impl<S: Clone> Configuration<S> {
         let mut marks = self.marks.clone();
         marks.insert(call, branch.marks);
         Self { world, marks }
+    }
+
+    /// The configuration once nothing more is to be heard of these calls.
+    fn without(mut self, over: &[CallId]) -> Self {
+        self.world.pending.retain(|call| !over.contains(call));
+        self.world.early.retain(|call| !over.contains(call));
+        self.marks.retain(|call, _| !over.contains(call));
+        self
     }
 }
 

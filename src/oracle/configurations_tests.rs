@@ -49,6 +49,8 @@ enum Fate {
 enum Step {
     Start(usize),
     End(usize),
+    /// The process ends: lost calls that have started have taken effect by now, or never will.
+    Kill,
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +129,12 @@ fn by_configurations(case: &Case) -> Option<usize> {
     for (position, step) in case.steps.iter().enumerate() {
         match *step {
             Step::Start(op) => worlds.start(CallId(op as u64)),
+            Step::Kill => {
+                let started =
+                    |op: &usize| case.steps[..position].iter().any(|it| matches!(it, Step::Start(it) if it == op));
+                let lost = (0..case.ops.len()).filter(|&op| case.ops[op].1 == Fate::Lost).filter(started);
+                worlds.end(&lost.map(|op| CallId(op as u64)).collect::<Vec<_>>(), case);
+            }
             Step::End(op) if case.ops[op].1 == Fate::Lost => worlds.lose(CallId(op as u64)),
             Step::End(op) => {
                 if let Verdict::Impossible(..) = worlds.finish(CallId(op as u64), case) {
@@ -146,6 +154,7 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
         match *step {
             Step::Start(op) => starts.insert(op, at),
             Step::End(op) => ends.insert(op, at),
+            Step::Kill => None,
         };
     }
     let must: Vec<usize> = ends.keys().copied().filter(|&op| case.ops[op].1 == Fate::Answered).collect();
@@ -154,26 +163,39 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
         case.ops[a].1 == Fate::Answered
             && ends.get(&a).is_some_and(|end| starts.get(&b).is_some_and(|start| end < start))
     };
-    fn search(case: &Case, state: State, must: &[usize], may: &[usize], before: &dyn Fn(usize, usize) -> bool) -> bool {
+    // A lost call from before the end of the process takes effect before what starts after it, or never.
+    let kill = case.steps.iter().position(|step| matches!(step, Step::Kill)).unwrap_or(usize::MAX);
+    let too_late = |a: usize, b: usize| case.ops[a].1 == Fate::Lost && starts[&a] < kill && kill < starts[&b];
+    type Order<'a> = &'a dyn Fn(usize, usize) -> bool;
+    fn search(
+        case: &Case,
+        state: State,
+        must: &[usize],
+        may: &[usize],
+        before: Order<'_>,
+        too_late: Order<'_>,
+    ) -> bool {
         if must.is_empty() {
             return true;
         }
-        let without = |list: &[usize], op: usize| list.iter().copied().filter(|&it| it != op).collect::<Vec<_>>();
+        let without = |list: &[usize], op: usize| -> Vec<usize> {
+            list.iter().copied().filter(|&it| it != op && (must.contains(&it) || !too_late(it, op))).collect()
+        };
         let next = must.iter().any(|&op| {
             !must.iter().any(|&other| other != op && before(other, op))
                 && after(state, case.ops[op].0)
                     .into_iter()
-                    .any(|state| search(case, state, &without(must, op), may, before))
+                    .any(|state| search(case, state, &without(must, op), &without(may, op), before, too_late))
         });
         next || may.iter().any(|&op| {
             // An open call that will be answered takes effect with that answer; a lost one with any.
             let (kind, fate) = case.ops[op];
             let states = if fate == Fate::Lost { after_lost(state, kind) } else { after(state, kind) };
             !must.iter().any(|&other| before(other, op))
-                && states.into_iter().any(|state| search(case, state, must, &without(may, op), before))
+                && states.into_iter().any(|state| search(case, state, must, &without(may, op), before, too_late))
         })
     }
-    search(case, [0, 0], &must, &may, &before)
+    search(case, [0, 0], &must, &may, &before, &too_late)
 }
 
 fn by_brute_force(case: &Case) -> Option<usize> {
@@ -204,12 +226,16 @@ fn cases() -> impl Strategy<Value = Case> {
                 ops.iter().zip(twin).map(|(op, twin)| if twin { ops[0] } else { *op }).collect::<Vec<_>>()
             },
         );
-        (ops, Just(order).prop_shuffle()).prop_map(|(ops, order)| {
+        (ops, Just(order).prop_shuffle(), 0..4 * count).prop_map(|(ops, order, kill)| {
             let mut started = vec![false; ops.len()];
-            let steps = order
+            let mut steps: Vec<Step> = order
                 .into_iter()
                 .map(|op| if std::mem::replace(&mut started[op], true) { Step::End(op) } else { Step::Start(op) })
                 .collect();
+            // In half of the cases, the process ends once.
+            if kill < steps.len() {
+                steps.insert(kill, Step::Kill);
+            }
             Case { ops, steps }
         })
     })

@@ -77,6 +77,14 @@ impl Contents {
             Request::CreateVolumeGroupSnapshot(request) => &request.source_volume_ids,
             Request::CreateVolume(request) => match source(request) {
                 Some(SourceType::Volume(volume)) => std::slice::from_ref(&volume.volume_id),
+                Some(SourceType::Snapshot(snapshot)) => {
+                    // It may be gone when the answer comes.
+                    if let Some((_, content)) = self.snapshots.get(&snapshot.snapshot_id) {
+                        let files = content.files.clone();
+                        self.at_start.insert((operation.call.id, snapshot.snapshot_id.clone()), files);
+                    }
+                    &[]
+                }
                 _ => &[],
             },
             _ => &[],
@@ -104,8 +112,10 @@ impl Contents {
                     Some(SourceType::Snapshot(from)) => {
                         self.larger.insert(volume.volume_id.clone(), asked);
                         self.restored_from.insert(volume.volume_id.clone(), from.snapshot_id.clone());
+                        let files = self.at_start.remove(&(call, from.snapshot_id.clone())).unwrap_or_default();
                         let known = self.snapshots.get(&from.snapshot_id).map(|(_, content)| content.clone());
-                        Content { origin: Origin::Restore, ..known.unwrap_or_default() }
+                        let known = known.unwrap_or(Content { files, ..Content::default() });
+                        Content { origin: Origin::Restore, ..known }
                     }
                 };
                 self.volumes.entry(volume.volume_id.clone()).or_insert(content);

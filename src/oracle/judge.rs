@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
+    capacity::Capacities,
     content::Contents,
+    excess, flags,
     group::Group,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
@@ -14,12 +16,20 @@ use super::{
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
+    persistence::Persistence,
     plugin, replies,
+    ripening::Ripening,
+    room::Rooms,
     ruling::{Answer, Mark, Strike, check},
+    shared_secrets::SharedSecrets,
     snapshot::Snapshot,
-    statuses, topology,
+    start::Starts,
+    statuses,
+    strays::Strays,
+    topology,
     volume::Volume,
     world::World,
+    written::Written,
 };
 use crate::{
     history::{Call, CallId, EventKind, Fault, History, Outcome, Reply, Request},
@@ -36,9 +46,11 @@ pub fn judge(history: &History) -> Judgement {
     let names = Names::of(&operations);
     let answered =
         operations.in_order().iter().filter(|operation| operation.answer().is_some()).map(Operation::rpc).collect();
+    let beyond = |operation: &&Operation<'_>| excess::is_excessive(operation.request());
+    let excessive = operations.in_order().iter().filter(beyond).map(|operation| operation.call.id).collect();
     let recorded = history.header.recording.is_some();
     let mut judge = Judge {
-        world: World { knowledge, operations, surroundings: BTreeMap::new() },
+        world: World { knowledge, operations, excessive, surroundings: BTreeMap::new() },
         names,
         volumes: Objects::new(recorded),
         snapshots: Objects::new(recorded),
@@ -51,6 +63,7 @@ pub fn judge(history: &History) -> Judgement {
         lists: Lists::default(),
         contents: Contents::default(),
         course: plugin::Course::default(),
+        persistence: Persistence::default(),
         keys: topology::Keys::default(),
         rpcs: BTreeMap::new(),
         answered,
@@ -59,6 +72,13 @@ pub fn judge(history: &History) -> Judgement {
         restartable: history.header.restartable,
         in_flight: BTreeSet::new(),
         inconclusive: BTreeSet::new(),
+        strays: Strays::default(),
+        starts: Starts::default(),
+        capacities: Capacities::default(),
+        ripening: Ripening::default(),
+        written: Written::default(),
+        shared_secrets: SharedSecrets::default(),
+        rooms: Rooms::default(),
     };
     for (position, event) in history.events.iter().enumerate() {
         judge.event(position, &event.kind);
@@ -109,6 +129,7 @@ pub(super) struct Judge<'h> {
     pub(super) lists: Lists,
     pub(super) contents: Contents,
     course: plugin::Course,
+    persistence: Persistence,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
@@ -119,8 +140,15 @@ pub(super) struct Judge<'h> {
     restartable: bool,
     /// Whether others caused the traffic, and may have restarted the driver unseen.
     recorded: bool,
-    in_flight: BTreeSet<CallId>,
+    pub(super) in_flight: BTreeSet<CallId>,
     inconclusive: BTreeSet<String>,
+    pub(super) strays: Strays,
+    pub(super) starts: Starts,
+    capacities: Capacities,
+    ripening: Ripening,
+    pub(super) written: Written,
+    shared_secrets: SharedSecrets,
+    pub(super) rooms: Rooms,
 }
 
 impl<'h> Judge<'h> {
@@ -134,7 +162,10 @@ impl<'h> Judge<'h> {
                     self.finish(operation);
                 }
             }
-            EventKind::Observed(observation) => self.observe(observation),
+            EventKind::Observed(observation) => {
+                self.note_written(position, observation);
+                self.observe(observation);
+            }
             EventKind::Fault(fault) => self.fault(position, fault),
             EventKind::Scenario { .. } => {}
         }
@@ -173,6 +204,7 @@ impl<'h> Judge<'h> {
     fn finish(&mut self, operation: Operation<'h>) {
         let id = operation.call.id;
         self.in_flight.remove(&id);
+        self.strays.note(&operation);
         let Some(outcome) = operation.outcome else { return };
         let place = self.place(&operation);
         let Some(answer) = operation.answer() else {
@@ -189,6 +221,7 @@ impl<'h> Judge<'h> {
             self.snapshots.lose(&self.world, &self.names, &operation);
             self.groups.lose(&self.world, &self.names, &operation);
             self.lose_member(&operation);
+            self.written.lose(&self.names, &operation);
             return;
         };
         let mut marks = match answer {
@@ -201,16 +234,27 @@ impl<'h> Judge<'h> {
         }
         marks.extend(plugin::marks(&self.world, &operation, answer));
         self.course.note(&operation, answer);
+        let alone = self.volumes.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.snapshots.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.groups.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation));
         self.ledger.enter(marks, &place);
         self.refresh(&operation);
+        let promised = self.promises(&operation);
+        let marks = self.aftermath(&operation, answer);
+        self.ledger.enter(marks, &place);
         self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
         let settled = self.volumes.finish(&self.world, &self.names, &operation, answer);
-        self.enter(settled, &place);
+        self.enter(Self::redeem(&promised, answer, settled), &place);
         self.ledger.enter(self.snapshots.told(&self.names, &operation, answer), &place);
         let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
-        self.enter(settled, &place);
+        self.enter(Self::redeem(&promised, answer, settled), &place);
         self.finish_groups(&operation, answer, &place);
-        let marks = self.metadata.marks(&self.world, &operation, answer);
+        let mut marks = self.metadata.marks(&self.world, &operation, answer);
+        // What was lost may still be under way.
+        let busy = self.volumes.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.snapshots.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.groups.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy());
+        marks.extend(self.persistence.note(&operation, answer, alone && !busy));
         self.ledger.enter(marks, &place);
         self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {
@@ -218,6 +262,20 @@ impl<'h> Judge<'h> {
             self.contents.succeeded(&operation, reply);
             self.after_restart(&operation, &place);
         }
+    }
+
+    /// What calls show together with those before them, beside the states of single objects.
+    fn aftermath(&mut self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+        let mut marks = self.unmodified(operation, answer);
+        marks.extend(self.room(operation, answer));
+        marks.extend(self.strays(operation, answer));
+        marks.extend(self.starts.marks(operation, answer));
+        self.shared_secrets.note(operation, answer);
+        marks.extend(self.capacities.marks(&self.world, operation, answer));
+        marks.extend(self.ripening.marks(operation, answer));
+        marks.extend(self.written.marks(&self.names, operation, answer));
+        marks.extend(flags::marks(operation, answer));
+        marks
     }
 
     pub(super) fn enter(&mut self, settled: Option<Settled>, place: &Place) {
@@ -311,9 +369,11 @@ impl<'h> Judge<'h> {
                 self.ledger.convict(strike, Vec::new(), &Place { calls, scenario });
                 self.ended(instance);
             }
-            Fault::Restarted { .. } => {
+            Fault::Restarted { instance } => {
+                self.starts.restarted(instance);
                 self.restarted = Some(position);
                 self.course.restarted();
+                self.persistence.restarted();
                 if !self.restartable {
                     self.forget();
                 }
@@ -339,7 +399,14 @@ impl<'h> Judge<'h> {
     }
 
     fn close(mut self, history: &History) -> Judgement {
-        let marks: Vec<Mark> = self.course.marks(&self.world).into_iter().chain(self.keys.marks()).collect();
+        let marks: Vec<Mark> = self
+            .course
+            .marks(&self.world)
+            .into_iter()
+            .chain(self.keys.marks())
+            .chain(self.shared_secrets.marks())
+            .chain(self.ripening.close())
+            .collect();
         self.ledger.enter(marks, &Place::default());
         for (mark, place) in std::mem::take(&mut self.lists).close() {
             self.ledger.enter(vec![mark], &place);

@@ -3,7 +3,7 @@
 use super::{Severity, judge};
 use crate::{
     csi::v1::{self, volume_capability::AccessType},
-    history::{FORMAT, Fault, Header, Recorder},
+    history::{FORMAT, Fault, Header, Observation, PathKind, Recorder},
 };
 
 struct Written(Recorder);
@@ -165,5 +165,30 @@ fn an_access_mode_of_any_number_is_not_a_missing_one() {
         let call = history.start(request);
         history.0.reply(call, created("1").into());
         assert_eq!(history.violations(), expected, "{mode:?}");
+    }
+}
+
+/// A plugin that took a relative path to be below its own directory was said not to have mounted anything.
+#[test]
+fn where_a_relative_target_is_nobody_says() {
+    for (path, is_missed) in [("relative/target", false), ("/absolute/target", true)] {
+        let history = Written::by(true);
+        history.create("a", "1");
+        let capability = create("a").volume_capabilities.pop();
+        let request = v1::NodePublishVolumeRequest {
+            volume_id: "1".into(),
+            target_path: path.into(),
+            volume_capability: capability,
+            ..Default::default()
+        };
+        let call = history.0.call("plugin", "node", "scenario", &request.into());
+        history.0.reply(call, v1::NodePublishVolumeResponse {}.into());
+        history.0.observed(Observation::Path {
+            node: "node".into(),
+            path: path.into(),
+            kind: PathKind::Directory,
+            mounts: Vec::new(),
+        });
+        assert_eq!(history.violations().contains(&"NODE-PUBLISH-051"), is_missed, "{path}");
     }
 }

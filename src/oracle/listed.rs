@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<'h> Judge<'h> {
-    /// Judges an answer to ListVolumes, ListSnapshots or GetCapacity.
+    /// Judges an answer to ListVolumes or ListSnapshots.
     pub(super) fn whole_lists(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
@@ -39,7 +39,6 @@ impl<'h> Judge<'h> {
                     marks.extend(listed.flat_map(|listed| self.listed_snapshot(operation, listed)));
                 }
             }
-            (Request::GetCapacity(_), _) => marks.extend(lists::capacity(&self.world, operation, answer)),
             _ => {}
         }
         self.ledger.enter(marks, place);

@@ -79,6 +79,11 @@ impl<S: Clone + Eq + Hash> Object<S> {
         self.open.is_empty() && self.settled < operation.started
     }
 
+    /// Whether nothing but the call itself was under way on the object while it ran.
+    pub(super) fn is_alone(&self, operation: &Operation<'_>) -> bool {
+        self.open.iter().all(|open| *open == operation.call.id) && self.settled < operation.started
+    }
+
     /// Whether all worlds agree, nothing is open, and the predicate holds in them.
     pub(super) fn certainly(&self, holds: impl Fn(&S) -> bool) -> bool {
         !self.worlds.is_exhausted() && !self.worlds.is_busy() && self.worlds.states().all(holds)

@@ -4,7 +4,8 @@ use super::{
     configurations::Verdict as Explanation,
     judge::Judge,
     ledger::Place,
-    ruling::{Mark, check},
+    process,
+    ruling::check,
     volume::{self, Volume},
 };
 use crate::{history::Observation, rule};
@@ -16,6 +17,8 @@ impl<'h> Judge<'h> {
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);
         match observation {
+            // The mount table has absolute paths only, and what a plugin takes a relative one to be below is its own affair.
+            Observation::Path { path, .. } if !path.starts_with('/') => {}
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
                 if let Some(key) = self.places.get(&at).cloned()
@@ -25,7 +28,9 @@ impl<'h> Judge<'h> {
                     if let Some(&last) = object.calls.last() {
                         place.calls = object.evidence(last);
                     }
-                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts)) {
+                    let operations = &self.world.operations;
+                    let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
+                    match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
                         Explanation::Explained(found) => marks.extend(found),
                         Explanation::Impossible(strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());
@@ -38,29 +43,30 @@ impl<'h> Judge<'h> {
                     }
                 }
             }
-            // One that ended by itself is judged where the crash is noted.
-            Observation::Process { alive, .. } => marks.extend(alive.then(|| Mark::Held(rule!("OPS-RUN-001")))),
-            Observation::SocketDirectory { others, .. } => {
-                check(&mut marks, rule!("OPS-FS-002"), others.is_empty(), || {
+            Observation::Stranger { rpc, damage, .. } => {
+                let rule = match rpc.as_str() {
+                    "DeleteVolume" => rule!("CTRL-DELETE-003"),
+                    _ => rule!("NODE-UNPUBLISH-002"),
+                };
+                check(&mut marks, rule, damage.is_empty(), || {
                     (
-                        "the plugin made other files in the directory of its socket".into(),
-                        "the socket alone".into(),
-                        format!("{others:?}"),
+                        "a directory was touched that belongs to no volume".into(),
+                        "everything as before".into(),
+                        damage.clone(),
                     )
                 });
             }
-            Observation::Logs { leaked, .. } => {
-                for rule in [rule!("GEN-OPT-004"), rule!("OPS-LOG-006"), rule!("PROTO-SEC-006")] {
-                    check(&mut marks, rule, leaked.is_empty(), || {
-                        (
-                            "the plugin wrote secrets to its log".into(),
-                            "no secret in any log".into(),
-                            format!("the values of {}", leaked.join(", ")),
-                        )
-                    });
-                }
+            Observation::Helpers { before, after, rounds, .. } => {
+                check(&mut marks, rule!("NODE-UNPUBLISH-002"), after - before.min(after) < *rounds, || {
+                    (
+                        "processes of the plugin are left of volumes that were unpublished".into(),
+                        format!("about {before} children"),
+                        format!("{after} children after {rounds} rounds"),
+                    )
+                });
             }
             Observation::Write { node, path, .. }
+            | Observation::Blocks { node, path, .. }
             | Observation::Read { node, path, .. }
             | Observation::Size { node, path, .. }
             | Observation::Group { node, path, .. } => {
@@ -71,6 +77,7 @@ impl<'h> Judge<'h> {
                     place.calls = object.evidence(last);
                 }
             }
+            _ => marks.extend(process::marks(observation)),
         }
         place.scenario = self.scenario_of(place.calls.last());
         self.ledger.enter(marks, &place);

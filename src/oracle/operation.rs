@@ -19,6 +19,8 @@ pub(crate) struct Operation<'h> {
     pub(crate) started: usize,
     /// The position of the event that ended it.
     pub(crate) ended: usize,
+    /// When it began, in microseconds.
+    pub(crate) at: u64,
     /// How long its client waited, in microseconds.
     pub(crate) waited: u64,
     /// The first call of the history with this very request: states name it in place of all its repeats.
@@ -82,6 +84,18 @@ impl<'h> Operation<'h> {
             && self.outcome == other.outcome
     }
 
+    /// Whether it mounts or unmounts something at the path of the node.
+    pub(crate) fn works_at(&self, node: &str, path: &str) -> bool {
+        let own = match self.request() {
+            Request::NodePublishVolume(request) => &request.target_path,
+            Request::NodeUnpublishVolume(request) => &request.target_path,
+            Request::NodeStageVolume(request) => &request.staging_target_path,
+            Request::NodeUnstageVolume(request) => &request.staging_target_path,
+            _ => return false,
+        };
+        self.call.node == node && own == path
+    }
+
     /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
     fn reach(&self) -> Reach<'h> {
         if matches!(self.outcome, Some(Outcome::Status(_))) {
@@ -120,8 +134,8 @@ impl<'h> Operations<'h> {
                         outcome: None,
                         started: position,
                         ended: usize::MAX,
-                        // Its beginning, until the end is seen.
-                        waited: event.at,
+                        at: event.at,
+                        waited: 0,
                         alike: *alike.entry((call.request.rpc(), &call.node, call.request.encode())).or_insert(call.id),
                     });
                 }
@@ -131,7 +145,7 @@ impl<'h> Operations<'h> {
                     {
                         operation.outcome = Some(outcome);
                         operation.ended = position;
-                        operation.waited = event.at.saturating_sub(operation.waited);
+                        operation.waited = event.at.saturating_sub(operation.at);
                     }
                 }
                 _ => {}

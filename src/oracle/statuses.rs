@@ -10,7 +10,7 @@ use super::{
 use crate::{
     history::{Lost, Outcome, Status},
     rule,
-    spec::Service,
+    spec::{Rpc, Service},
 };
 
 /// A client that gives up sooner, in microseconds, does so on purpose.
@@ -30,6 +30,12 @@ pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, status: &Statu
         ("the details of the status are not empty".into(), "no details".into(), format!("{} details", status.details))
     });
     leaks(&status.leaked, "the status message", &mut marks);
+    if operation.rpc() == Rpc::GroupControllerGetCapabilities && !world.has("Plugin.GROUP_CONTROLLER_SERVICE") {
+        let crashed = matches!(Code::from(status.code), Code::Unknown | Code::Internal);
+        check(&mut marks, rule!("GEN-ERR-019"), !crashed, || {
+            ("an RPC of a service that is not offered fails inside".into(), "UNIMPLEMENTED".into(), shown())
+        });
+    }
     if offered(world, operation) {
         let text = status.message.to_lowercase();
         let missing = status.code == Code::Unimplemented as i32

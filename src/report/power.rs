@@ -28,6 +28,8 @@ pub struct Row {
     pub rpcs: u64,
     /// Calls that show it.
     pub replay_len: usize,
+    /// Whether the trial ran out of time; a legal driver counts as accepted only when it did not.
+    pub cut_short: bool,
     /// Why it is not found, for one that is known to be missed.
     pub known_missed: String,
     /// By peer, whether it saw something.
@@ -66,6 +68,8 @@ pub struct Totals {
     pub faults: usize,
     /// Of those, found.
     pub detected: usize,
+    /// Calls of the run until a fault was found: half of the faults need no more.
+    pub median_rpcs: u64,
     /// Legal variants that were tried, and the clean driver.
     pub legal: usize,
     /// Of those, wrongly accused.
@@ -82,6 +86,7 @@ impl Row {
     /// The row in one line.
     pub fn line(&self) -> String {
         let outcome = match (self.is_legal(), self.detected) {
+            (true, false) if self.cut_short => "CUT SHORT",
             (true, false) => "accepted",
             (true, true) => "FALSE ALARM",
             (false, true) => "detected",
@@ -104,6 +109,10 @@ impl Matrix {
     /// Adds up the lines.
     pub fn new(faults: Vec<Row>, not_seeded: Vec<(String, String)>) -> Self {
         let mut totals = Totals::default();
+        let mut rpcs: Vec<u64> =
+            faults.iter().filter(|row| !row.is_legal() && row.detected).map(|row| row.rpcs).collect();
+        rpcs.sort_unstable();
+        totals.median_rpcs = rpcs.get(rpcs.len() / 2).copied().unwrap_or_default();
         for row in &faults {
             let (all, found) = match row.is_legal() {
                 true => (&mut totals.legal, &mut totals.false_alarms),
@@ -122,8 +131,8 @@ impl Matrix {
     /// Whether every fault was found that is not known to be missed, and nothing legal was accused.
     pub fn is_as_expected(&self) -> bool {
         self.faults.iter().all(|row| match row.is_legal() {
-            true => !row.detected,
-            false => row.detected == row.known_missed.is_empty(),
+            true => !row.detected && !row.cut_short,
+            false => row.detected || !row.known_missed.is_empty(),
         })
     }
 
@@ -142,10 +151,10 @@ impl Matrix {
         for row in &self.faults {
             let _ = writeln!(text, "{}", row.line());
         }
-        let Totals { faults, detected, legal, false_alarms, peers } = &self.totals;
+        let Totals { faults, detected, median_rpcs, legal, false_alarms, peers } = &self.totals;
         let _ = writeln!(
             text,
-            "{detected} of {faults} faults detected, {false_alarms} false alarms on {legal} legal drivers"
+            "{detected} of {faults} faults detected, half of them within {median_rpcs} calls; {false_alarms} false alarms on {legal} legal drivers"
         );
         for (peer, (found, alarms)) in peers {
             let _ = writeln!(text, "{peer}: {found} of {faults} faults detected, {alarms} false alarms");
@@ -155,7 +164,7 @@ impl Matrix {
 
     /// As a page in Markdown.
     pub fn page(&self) -> String {
-        let Totals { faults, detected, legal, false_alarms, peers } = &self.totals;
+        let Totals { faults, detected, median_rpcs, legal, false_alarms, peers } = &self.totals;
         let mut page = String::from("# What the harness can see\n\n");
         let _ = writeln!(
             page,
@@ -163,7 +172,10 @@ impl Matrix {
              catalogue at a time (`csi-certify faults --long` shows where each was seen), and the suite and the oracle have to\n\
              find it. Then it behaves differently within the specification, and nothing may be found.\n"
         );
-        let _ = writeln!(page, "- {detected} of {faults} seeded faults are detected.");
+        let _ = writeln!(
+            page,
+            "- {detected} of {faults} seeded faults are detected, half of them within {median_rpcs} calls."
+        );
         let _ = writeln!(page, "- {false_alarms} false alarms on {legal} legal drivers.");
         for (peer, (found, alarms)) in peers {
             let _ = writeln!(page, "- {peer}: {found} of {faults} faults detected, {alarms} false alarms.");
@@ -187,8 +199,10 @@ impl Matrix {
                 format!("{} — missed: {}", row.title, row.known_missed)
             };
             let rules: Vec<&str> = row.by_rules.iter().take(3).map(String::as_str).collect();
-            let peers: String =
-                names.iter().map(|name| if row.peers.get(*name) == Some(&true) { " yes |" } else { " no |" }).collect();
+            let peers: String = names
+                .iter()
+                .map(|name| row.peers.get(*name).map_or(" |", |found| if *found { " yes |" } else { " no |" }))
+                .collect();
             let _ = writeln!(
                 page,
                 "| {} | {} | {} | {found} | {} | {} | {} | {} |{peers}",
@@ -201,10 +215,18 @@ impl Matrix {
                 row.replay_len
             );
         }
-        let _ = writeln!(page, "\n## Legal variants\n\n| variant | what | accepted |\n|---|---|---|");
+        let _ = writeln!(page, "\n## Legal variants\n\n| variant | what | accepted |{columns}\n|---|---|---|{rule}");
         for row in self.faults.iter().filter(|row| row.is_legal()) {
-            let accepted = if row.detected { "**no**" } else { "yes" };
-            let _ = writeln!(page, "| {} | {} | {accepted} |", row.id, row.title);
+            let accepted = match (row.detected, row.cut_short) {
+                (true, _) => "**no**",
+                (false, true) => "not tried to the end",
+                (false, false) => "yes",
+            };
+            let peers: String = names
+                .iter()
+                .map(|name| row.peers.get(*name).map_or(" |", |found| if *found { " no |" } else { " yes |" }))
+                .collect();
+            let _ = writeln!(page, "| {} | {} | {accepted} |{peers}", row.id, row.title);
         }
         if !self.not_seeded.is_empty() {
             let _ = writeln!(page, "\n## Not seeded yet\n");

@@ -30,6 +30,9 @@ const HUNG: u32 = 2;
 /// A key of parameters that no driver knows.
 pub(super) const MADE_UP_KEY: &str = "csi-certify-unknown";
 
+/// A mount flag that is found again in any text.
+pub(super) const TELLING_FLAG: &str = "csi-certify-flag";
+
 /// How long an RPC that counts as hung is waited for.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -114,6 +117,17 @@ impl Bench {
         answer
     }
 
+    /// Sends a request with a field that no version of the interface has yet.
+    pub(super) async fn exchange_with_an_unknown_field(&self, request: impl Into<Request>) -> Answer {
+        let request = request.into();
+        self.ledger().sent(&request);
+        let run = &self.run;
+        let deadline = run.deadline(request.rpc());
+        let answer = run.driver.call_with_an_unknown_field(&run.recorder, self.scenario, &request, deadline).await;
+        self.ledger().answered(&request, &answer);
+        answer
+    }
+
     /// Sends a request to a process of choice.
     pub(super) async fn exchange_on(&self, instance: &Instance, request: impl Into<Request>) -> Answer {
         let request = request.into();
@@ -157,8 +171,8 @@ impl Bench {
                 Answer::Reply(reply) => {
                     return R::reply(reply).ok_or_else(|| Stopped::because("a reply of another RPC"));
                 }
-                // Others may give back what they hold.
-                Answer::Status { code: 8, .. } if pause < FIRST_PAUSE * 16 => sleep(pause).await,
+                // Others may give back what they hold; what went wrong inside may go right the next time.
+                Answer::Status { code, .. } if may_pass(Code(code)) && pause < FIRST_PAUSE * 16 => sleep(pause).await,
                 answer => return Err(Stopped::because(format!("{}: {answer}", request.rpc()))),
             }
             pause *= 2;
@@ -202,12 +216,13 @@ impl Bench {
     }
 
     /// Sends a request with a deadline that is likely too short.
-    pub(super) async fn hurry(&self, deadline: Duration, request: impl Into<Request>) {
+    pub(super) async fn hurry(&self, deadline: Duration, request: impl Into<Request>) -> Answer {
         let request = request.into();
         self.ledger().sent(&request);
         let run = &self.run;
         let answer = run.driver.call_in_a_hurry(&run.recorder, self.scenario, &request, deadline).await;
         self.ledger().answered(&request, &answer);
+        answer
     }
 
     /// A short moment that differs from call to call and with the seed, up to about three milliseconds.
@@ -303,6 +318,11 @@ impl Bench {
     pub(super) fn next(&self) -> u32 {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Whether the same request may be answered otherwise a little later.
+fn may_pass(code: Code) -> bool {
+    matches!(code, Code::RESOURCE_EXHAUSTED | Code::INTERNAL | Code::UNKNOWN)
 }
 
 /// A short fingerprint of a name, the same on every machine.

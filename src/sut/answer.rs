@@ -32,14 +32,20 @@ pub enum Answer {
 pub struct Code(pub i32);
 
 impl Code {
+    /// Something went wrong, and nobody says what.
+    pub const UNKNOWN: Self = Self(2);
     /// The caller's request is wrong.
     pub const INVALID_ARGUMENT: Self = Self(3);
     /// No such object.
     pub const NOT_FOUND: Self = Self(5);
+    /// Something is used up.
+    pub const RESOURCE_EXHAUSTED: Self = Self(8);
     /// Something else is under way on the object.
     pub const ABORTED: Self = Self(10);
     /// Not served.
     pub const UNIMPLEMENTED: Self = Self(12);
+    /// Something went wrong inside.
+    pub const INTERNAL: Self = Self(13);
     /// Try again later.
     pub const UNAVAILABLE: Self = Self(14);
 

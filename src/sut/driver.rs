@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use super::{Answer, BringUpError, Instance, Lane, Profile};
+use super::{Answer, BringUpError, Instance, Lane, Profile, instance::Line};
 use crate::{
     history::{CallId, Lost, Recorder, Request},
     spec::{Rpc, Service},
 };
+
+/// Field 10 000, a string, `later`: as a newer orchestrator might send it.
+const UNKNOWN_FIELD: [u8; 9] = [0x82, 0xf1, 0x04, 5, b'l', b'a', b't', b'e', b'r'];
 
 /// Where the driver's services are found.
 #[derive(Clone, Debug)]
@@ -132,8 +135,8 @@ impl Driver {
         request: &Request,
         deadline: Duration,
     ) -> Answer {
-        let open = self.open(instance, recorder, scenario, request);
-        let answer = instance.exchange(recorder, request, deadline).await;
+        let (open, line) = self.open(instance, recorder, scenario, request);
+        let answer = instance.exchange(recorder, request, line, deadline).await;
         open.close(&answer);
         answer
     }
@@ -168,6 +171,23 @@ impl Driver {
         .await
     }
 
+    /// Calls with a field that no version of the interface has yet; it is not recorded, as it has to make no difference.
+    pub async fn call_with_an_unknown_field(
+        &self,
+        recorder: &Recorder,
+        scenario: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Answer {
+        let Some(instance) = self.serving(request.rpc()) else {
+            return Answer::Garbage(format!("no endpoint serves {}", request.rpc()));
+        };
+        let (open, line) = self.open(instance, recorder, scenario, request);
+        let answer = instance.exchange_with(recorder, request, &UNKNOWN_FIELD, line, deadline).await;
+        open.close(&answer);
+        answer
+    }
+
     /// Ends the processes that this run started.
     pub async fn shut_down(&self) {
         for instance in self.instances() {
@@ -186,8 +206,8 @@ impl Driver {
         let Some(instance) = self.serving(request.rpc()) else {
             return Answer::Garbage(format!("no endpoint serves {}", request.rpc()));
         };
-        let open = self.open(instance, recorder, scenario, request);
-        let answer = instance.exchange(recorder, request, deadline).await;
+        let (open, line) = self.open(instance, recorder, scenario, request);
+        let answer = instance.exchange(recorder, request, line, deadline).await;
         open.close(&recorded(&answer));
         answer
     }
@@ -209,14 +229,14 @@ impl Driver {
             .enumerate()
             .filter_map(|(at, request)| {
                 let instance = self.serving(request.rpc())?.clone();
-                let open = self.open(&instance, recorder, scenario, request);
-                Some((at, instance, open, request.clone()))
+                let (open, line) = self.open(&instance, recorder, scenario, request);
+                Some((at, instance, open, line, request.clone()))
             })
             .collect();
-        for (at, instance, open, request) in opened {
+        for (at, instance, open, line, request) in opened {
             let recorder = recorder.clone();
             calls.spawn(async move {
-                let answer = instance.exchange(&recorder, &request, deadline).await;
+                let answer = instance.exchange(&recorder, &request, line, deadline).await;
                 open.close(&answer);
                 (at, answer)
             });
@@ -229,15 +249,15 @@ impl Driver {
         answers
     }
 
-    fn open(&self, instance: &Instance, recorder: &Recorder, scenario: &str, request: &Request) -> Open {
+    fn open(&self, instance: &Instance, recorder: &Recorder, scenario: &str, request: &Request) -> (Open, Line) {
         let node = if request.rpc().is_node() { self.label.as_str() } else { "" };
         // Of several plugins each is told apart by its node: they have ids, and lives, of their own.
         let name = match instance.name() {
             "plugin" if self.label != Self::NODE => format!("plugin@{}", self.label),
             name => name.to_owned(),
         };
-        let id = Some(recorder.call(&name, node, scenario, request));
-        Open { recorder: recorder.clone(), id }
+        let (id, line) = instance.begin(|| recorder.call(&name, node, scenario, request));
+        (Open { recorder: recorder.clone(), id: Some(id) }, line)
     }
 }
 

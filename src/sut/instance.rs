@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,9 +15,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Answer, Code, ConnectError, Lane,
+    lane::Lease,
+    launch::Launches,
     process::{Output, Process, ProcessError, Signal},
     profile::Start,
-    wire::{Transport, exchange},
+    wire::{Transport, exchange, exchange_bytes},
 };
 use crate::{
     csi::v1,
@@ -42,8 +45,17 @@ pub struct Instance {
     dead: AtomicBool,
 }
 
+#[derive(Default)]
 struct Connection {
     /// Counts the connections, so that of several calls that lost one only the first reconnects.
+    generation: u64,
+    transport: Option<Transport>,
+    lease: Lease,
+}
+
+/// The connection that a call goes over, taken when the call is recorded.
+#[derive(Clone)]
+pub(super) struct Line {
     generation: u64,
     transport: Option<Transport>,
 }
@@ -56,7 +68,7 @@ impl Instance {
             lane,
             start,
             ready_timeout,
-            connection: Mutex::new(Connection { generation: 0, transport: None }),
+            connection: Mutex::default(),
             process: tokio::sync::Mutex::new(None),
             output: Output::default(),
             dead: AtomicBool::new(false),
@@ -149,15 +161,38 @@ impl Instance {
         }
     }
 
+    /// Records the beginning of a call, and takes the connection that it goes over, in one moment: a call that is recorded
+    /// before the end of a process is never sent to the next one.
+    pub(super) fn begin<T>(&self, record: impl FnOnce() -> T) -> (T, Line) {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = Line { generation: connection.generation, transport: connection.transport.clone() };
+        (record(), line)
+    }
+
     /// One exchange; what went wrong with the connection is mended before this returns.
-    pub(super) async fn exchange(&self, recorder: &Recorder, request: &Request, deadline: Duration) -> Answer {
-        let (generation, transport) = {
-            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            (connection.generation, connection.transport.clone())
-        };
+    pub(super) async fn exchange(
+        &self,
+        recorder: &Recorder,
+        request: &Request,
+        line: Line,
+        deadline: Duration,
+    ) -> Answer {
+        self.exchange_with(recorder, request, &[], line, deadline).await
+    }
+
+    /// As [`Instance::exchange`], with further bytes after those of the request.
+    pub(super) async fn exchange_with(
+        &self,
+        recorder: &Recorder,
+        request: &Request,
+        surplus: &[u8],
+        Line { generation, transport }: Line,
+        deadline: Duration,
+    ) -> Answer {
         let Some(transport) = transport else { return Answer::Lost(Lost::Connection) };
         // A server of this process that panics takes down its own task in a real driver, not the caller.
-        let call = AssertUnwindSafe(exchange(transport, request, deadline)).catch_unwind();
+        let message = [&*request.encode(), surplus].concat();
+        let call = AssertUnwindSafe(exchange_bytes(transport, request.rpc(), &message, deadline)).catch_unwind();
         let answer = match timeout(deadline, call).await {
             Err(_) => Answer::Lost(Lost::Deadline),
             Ok(Err(_)) => Answer::Lost(Lost::Connection),
@@ -199,6 +234,29 @@ impl Instance {
         Ok(())
     }
 
+    /// Ends the process, launches it in other ways for a while, and starts it again; all of that is recorded.
+    ///
+    /// `directory` is one in which sockets can be made.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, cannot be started, or does not answer in time afterwards.
+    pub async fn launch_otherwise(&self, recorder: &Recorder, directory: &Path) -> Result<(), BringUpError> {
+        let mut process = self.process.lock().await;
+        let Some(start) = &self.start else { return Err(ProcessError::Unknown.into()) };
+        if let Some(process) = process.as_mut() {
+            process.end(Signal::Terminate, self.ready_timeout).await?;
+        }
+        recorder.fault(Fault::Killed { instance: self.name.to_owned(), signal: Signal::Terminate.name().to_owned() });
+        let launches = Launches { name: self.name, start, patience: self.ready_timeout, output: &self.output };
+        let seen = launches.all(directory).await;
+        seen.into_iter().for_each(|observation| recorder.observed(observation));
+        self.launch(&mut process)?;
+        self.connect(self.ready_timeout, process.as_mut()).await?;
+        recorder.fault(Fault::Restarted { instance: self.name.to_owned() });
+        Ok(())
+    }
+
     /// Ends the process, if this run started it.
     pub(super) async fn shut_down(&self) {
         if let Some(mut process) = self.process.lock().await.take() {
@@ -208,6 +266,7 @@ impl Instance {
     }
 
     fn launch(&self, process: &mut Option<Process>) -> Result<(), ProcessError> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).lease.end();
         if let (Some(start), Some(endpoint)) = (&self.start, self.lane.endpoint()) {
             *process = Some(Process::start(start, &endpoint.to_string(), &self.output)?);
         }
@@ -238,11 +297,12 @@ impl Instance {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(BETWEEN_TRIES);
-            match self.lane.connect(left).await {
+            let lease = Lease::default();
+            match self.lane.connect(left, &lease).await {
                 Ok(transport) => {
                     let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-                    connection.generation += 1;
-                    connection.transport = Some(transport);
+                    let generation = connection.generation + 1;
+                    *connection = Connection { generation, transport: Some(transport), lease };
                     return Ok(());
                 }
                 Err(error) => {

@@ -1,6 +1,13 @@
 //! How a driver is reached: over a socket, or as a service of this very process.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
@@ -29,6 +36,26 @@ pub enum Lane {
 /// A gRPC service of this process, ready to be called.
 #[derive(Clone)]
 pub struct InProcess(Arc<std::sync::Mutex<Transport>>);
+
+/// For how long a connection may be made anew: a call that was sent to one process must not reach the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lease(Arc<AtomicBool>);
+
+impl Lease {
+    /// Ends it.
+    pub(super) fn end(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            true => {
+                Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the process behind this connection has ended"))
+            }
+            false => Ok(()),
+        }
+    }
+}
 
 /// Why a driver could not be reached.
 #[derive(Debug, Error)]
@@ -83,16 +110,16 @@ impl InProcess {
 }
 
 impl Lane {
-    /// Connects, trying once.
+    /// Connects, trying once. Where the other end closes the connection it is made anew, for as long as the lease runs.
     ///
     /// # Errors
     ///
     /// When nobody answers at the address, or not in time.
-    pub(super) async fn connect(&self, patience: Duration) -> Result<Transport, ConnectError> {
+    pub(super) async fn connect(&self, patience: Duration, lease: &Lease) -> Result<Transport, ConnectError> {
         match self {
             Self::InProcess(make) => Ok(make().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()),
-            Self::Socket(endpoint) => connect_socket(endpoint, None, patience).await,
-            Self::Secured(endpoint, tls) => connect_socket(endpoint, Some(tls), patience).await,
+            Self::Socket(endpoint) => connect_socket(endpoint, None, patience, lease).await,
+            Self::Secured(endpoint, tls) => connect_socket(endpoint, Some(tls), patience, lease).await,
         }
     }
 
@@ -133,10 +160,15 @@ impl std::fmt::Debug for Lane {
     }
 }
 
-async fn connect_socket(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
+async fn connect_socket(
+    endpoint: &Endpoint,
+    tls: Option<&Tls>,
+    patience: Duration,
+    lease: &Lease,
+) -> Result<Transport, ConnectError> {
     let fail = |cause| ConnectError { endpoint: endpoint.to_string(), cause };
     let channel = channel(endpoint, tls, patience)?;
-    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector(endpoint))).await;
+    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector(endpoint, lease))).await;
     match connected {
         Err(_) => Err(fail(format!("no answer within {patience:?}"))),
         Ok(Err(error)) => Err(fail(innermost(&error))),
@@ -145,7 +177,7 @@ async fn connect_socket(endpoint: &Endpoint, tls: Option<&Tls>, patience: Durati
 }
 
 fn lazy(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
-    let channel = channel(endpoint, tls, patience)?.connect_with_connector_lazy(connector(endpoint));
+    let channel = channel(endpoint, tls, patience)?.connect_with_connector_lazy(connector(endpoint, &Lease::default()));
     Ok(BoxCloneService::new(channel.map_err(Into::into)))
 }
 
@@ -170,11 +202,18 @@ fn channel(
 
 fn connector(
     endpoint: &Endpoint,
+    lease: &Lease,
 ) -> impl Service<http::Uri, Response = TokioIo<Stream>, Error = io::Error, Future: Send> + Send + Clone + 'static {
-    let target = endpoint.clone();
+    let (target, lease) = (endpoint.clone(), lease.clone());
     service_fn(move |_: http::Uri| {
-        let target = target.clone();
-        async move { open(&target).await }
+        let (target, lease) = (target.clone(), lease.clone());
+        async move {
+            lease.check()?;
+            let stream = open(&target).await?;
+            // Once more: the next process may be there by now.
+            lease.check()?;
+            Ok(stream)
+        }
     })
 }
 
@@ -259,4 +298,61 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt as _, net::UnixListener, time::timeout};
+
+    use super::{super::wire::exchange, *};
+    use crate::{csi::v1, history::Request, sut::Answer};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A call that was recorded before a restart once reached the new process: the channel had connected again by itself.
+    #[tokio::test]
+    async fn a_call_for_one_process_reaches_the_next_one_only_while_the_lease_runs() {
+        for ended in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("csi.sock");
+            let lane = Lane::Socket(format!("unix://{}", path.display()).parse().unwrap());
+            let (first, lease) = (UnixListener::bind(&path).unwrap(), Lease::default());
+            let (transport, accepted) = tokio::join!(lane.connect(PATIENCE, &lease), first.accept());
+            let transport = transport.unwrap();
+            drop((first, accepted.unwrap()));
+            std::fs::remove_file(&path).unwrap();
+            let second = UnixListener::bind(&path).unwrap();
+            if ended {
+                lease.end();
+            }
+            let request = Request::from(v1::ProbeRequest {});
+            // Whether the channel has seen the end of its connection by the first call is a matter of chance.
+            if !ended {
+                let calls = async {
+                    loop {
+                        exchange(transport.clone(), &request, PATIENCE).await;
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::select! {
+                    accepted = timeout(PATIENCE, second.accept()) => drop(accepted.unwrap().unwrap()),
+                    () = calls => {}
+                }
+                continue;
+            }
+            // Far more often than it takes the channel to see the end of its connection.
+            for _ in 0..100 {
+                let answer = exchange(transport.clone(), &request, PATIENCE).await;
+                assert_eq!(answer, Answer::Lost(crate::history::Lost::Connection));
+                tokio::task::yield_now().await;
+            }
+            drop(transport);
+            // Connections are accepted in the order in which they were made: this one would not be the first.
+            drop(std::os::unix::net::UnixStream::connect(&path).unwrap());
+            let (mut stream, _) = timeout(PATIENCE, second.accept()).await.unwrap().unwrap();
+            let mut sent = Vec::new();
+            stream.read_to_end(&mut sent).await.unwrap();
+            assert!(sent.is_empty(), "the connection of before was made anew");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use prost::{
     Message as _,
     bytes::{BufMut as _, Bytes, BytesMut},
 };
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{ServiceExt as _, util::BoxCloneService};
 
@@ -27,9 +28,29 @@ const LONGEST_STREAM: usize = 100_000;
 pub(crate) type Transport = BoxCloneService<http::Request<Body>, http::Response<Body>, tower::BoxError>;
 
 /// Sends a request and reads the answer to its end, however long that takes: deadlines are the caller's.
+///
+/// The deadline is told to the driver. One that keeps to it may reset the stream at that moment, and its reset be here
+/// before the caller's own clock strikes: a call that breaks off after its deadline was given up, not cut off.
 pub(super) async fn exchange(transport: Transport, request: &Request, deadline: Duration) -> Answer {
-    let rpc = request.rpc();
-    let response = match transport.oneshot(http_request(request, deadline)).await {
+    exchange_bytes(transport, request.rpc(), &request.encode(), deadline).await
+}
+
+/// As [`exchange`], with a message that is encoded already.
+pub(super) async fn exchange_bytes(transport: Transport, rpc: Rpc, message: &[u8], deadline: Duration) -> Answer {
+    let begun = Instant::now();
+    match pass(transport, rpc, message, deadline).await {
+        Answer::Lost(Lost::Connection) if begun.elapsed() >= told(deadline) => Answer::Lost(Lost::Deadline),
+        answer => answer,
+    }
+}
+
+/// The deadline as the header says it: in milliseconds, of which at most eight digits are allowed.
+fn told(deadline: Duration) -> Duration {
+    Duration::from_millis(deadline.as_millis().clamp(1, 99_999_999) as u64)
+}
+
+async fn pass(transport: Transport, rpc: Rpc, message: &[u8], deadline: Duration) -> Answer {
+    let response = match transport.oneshot(http_request(rpc, message, deadline)).await {
         Ok(response) => response,
         Err(error) if is_timeout(&*error) => return Answer::Lost(Lost::Deadline),
         Err(_) => return Answer::Lost(Lost::Connection),
@@ -52,22 +73,19 @@ pub(super) async fn exchange(transport: Transport, request: &Request, deadline: 
     }
 }
 
-fn http_request(request: &Request, deadline: Duration) -> http::Request<Body> {
-    let message = request.encode();
+fn http_request(rpc: Rpc, message: &[u8], deadline: Duration) -> http::Request<Body> {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(message.len() as u32);
-    frame.put_slice(&message);
+    frame.put_slice(message);
     let mut http_request = http::Request::new(Body::new(Full::new(frame.freeze())));
     *http_request.method_mut() = http::Method::POST;
-    *http_request.uri_mut() = http::Uri::from_static(request.rpc().path());
+    *http_request.uri_mut() = http::Uri::from_static(rpc.path());
     *http_request.version_mut() = http::Version::HTTP_2;
     let headers = http_request.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
     headers.insert(header::TE, http::HeaderValue::from_static("trailers"));
-    // At most eight digits are allowed.
-    let milliseconds = deadline.as_millis().clamp(1, 99_999_999);
-    if let Ok(value) = http::HeaderValue::try_from(format!("{milliseconds}m")) {
+    if let Ok(value) = http::HeaderValue::try_from(format!("{}m", told(deadline).as_millis())) {
         headers.insert("grpc-timeout", value);
     }
     http_request
@@ -214,6 +232,24 @@ mod tests {
 
     fn trailers(entries: &[(&'static str, &'static str)]) -> HeaderMap {
         entries.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_reset_after_the_deadline_was_given_up_and_not_cut_off() {
+        let breaks_after = |milliseconds| {
+            let broken = tower::service_fn(move |_: http::Request<Body>| async move {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                Err::<http::Response<Body>, tower::BoxError>("reset".into())
+            });
+            BoxCloneService::new(broken)
+        };
+        let request = Request::empty(Rpc::Probe);
+        // 2 ms are told to the driver.
+        let deadline = Duration::from_micros(2900);
+        for (after, lost) in [(1, Lost::Connection), (2, Lost::Deadline), (3, Lost::Deadline)] {
+            let answer = exchange(breaks_after(after), &request, deadline).await;
+            assert_eq!(answer, Answer::Lost(lost), "after {after} ms");
+        }
     }
 
     #[test]

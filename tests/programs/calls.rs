@@ -3,50 +3,18 @@
 use std::path::Path;
 
 use csi_certify::{
-    explore::{
-        Failure, Program, Seeded, Shrunk,
-        calls::{Calls, Environment, Step},
-        read, shrink,
-    },
+    explore::{calls::Calls, read},
     mountpod::protocol::Policy,
 };
 
 use crate::{
     budget::{programs, seed},
-    fuzz::driver::{run, run_drawn},
+    fuzz::driver::run,
+    property::hold,
 };
 
-/// Shrinks a program that fails under the policy. Any broken promise will do: one mistake breaks several.
-pub(crate) fn shrunk(
-    policy: &Policy,
-    program: Program<Environment, Step>,
-    failure: Failure,
-) -> Shrunk<Environment, Step> {
-    let kind = failure.kind.clone();
-    shrink::<Calls>(program, failure, 5_000, |candidate| {
-        run(policy, candidate).0.map(|found| Failure { kind: kind.clone(), ..found })
-    })
-}
-
-/// One step a line.
-pub(crate) fn lines(program: &Program<Environment, Step>) -> String {
-    let steps: String = program.steps.iter().map(|step| format!("  {step:?}\n")).collect();
-    format!("{:?}\n{steps}", program.environment)
-}
-
-/// Programs of 40 steps, with the seeds from this one on.
-fn keep_the_promises(first: u64, count: u64) {
-    for number in 0..count {
-        let seed = first.wrapping_add(number);
-        let (program, failure) = run_drawn(&Policy::default(), &mut Seeded::new(seed), 40);
-        if let Some(failure) = failure {
-            println!("CSI_CERTIFY_SEED={seed}: {failure:?}\n{}", lines(&program));
-            let Shrunk { program, failure, runs } = shrunk(&Policy::default(), program, failure);
-            let text = toml::to_string(&program).unwrap();
-            panic!("CSI_CERTIFY_SEED={seed}: {failure:?}, shrunk in {runs} runs:\n{}\n{text}", lines(&program));
-        }
-    }
-}
+/// How many smaller programs are run of one that fails.
+pub(crate) const BUDGET: u32 = 5_000;
 
 #[test]
 fn random_programs_keep_the_promises() {
@@ -54,7 +22,10 @@ fn random_programs_keep_the_promises() {
     // Each program has a runtime of its own, so they can be shared out between threads.
     std::thread::scope(|scope| {
         for part in 0..2 {
-            scope.spawn(move || keep_the_promises(seed.wrapping_add(part * count / 2), count / 2));
+            let first = seed.wrapping_add(part * count / 2);
+            scope.spawn(move || {
+                hold::<Calls>((first, count / 2), 40, BUDGET, |program| run(&Policy::default(), program).0);
+            });
         }
     });
 }

@@ -3,12 +3,13 @@
 
 use std::sync::Mutex;
 
-use csi_certify::explore::{Seeded, Shrunk};
+use csi_certify::explore::{Seeded, calls::Calls};
 
 use crate::{
     budget::seed,
-    calls::{lines, shrunk},
-    fuzz::driver::run_drawn,
+    calls::BUDGET,
+    fuzz::driver::{run, run_drawn},
+    property::{Shrunk, lines, shrunk},
     protocol_mutants::{Mistake, mistakes},
 };
 
@@ -52,7 +53,8 @@ fn search(mistake: &Mistake, seed: u64) -> usize {
     });
     let mut fewest = usize::MAX;
     for (number, program, failure) in failing.take(SHRUNK) {
-        let Shrunk { program, failure, runs } = shrunk(policy, program, failure);
+        let Shrunk { program, failure, runs } =
+            shrunk::<Calls>(program, &failure, BUDGET, |candidate| run(policy, candidate).0);
         if program.steps.len() < fewest {
             fewest = program.steps.len();
             println!("{name}: program {number}, {fewest} steps after {runs} runs: {}", failure.message);

@@ -16,5 +16,7 @@ mod driver_mutants;
 mod fuzz;
 mod laws;
 mod mounts;
+mod property;
 mod protocol;
 mod protocol_mutants;
+mod trees;

@@ -3,35 +3,18 @@
 use std::path::Path;
 
 use csi_certify::{
-    explore::{
-        Failure, Program, Seeded, Shrunk, read,
-        schedule::{Environment, Schedules, Turn},
-        shrink,
-    },
+    explore::{read, schedule::Schedules},
     mountpod::protocol::Policy,
 };
 
 use crate::{
     budget::{programs, seed},
-    fuzz::refcount::{run, run_drawn},
+    fuzz::refcount::run,
+    property::hold,
 };
 
-/// Shrinks a schedule that fails under the policy. Any broken promise will do: one mistake breaks several.
-pub(crate) fn shrunk(
-    policy: &Policy,
-    program: Program<Environment, Turn>,
-    failure: Failure,
-) -> Shrunk<Environment, Turn> {
-    let kind = failure.kind.clone();
-    shrink::<Schedules>(program, failure, 20_000, |candidate| {
-        run(policy, candidate).map(|found| Failure { kind: kind.clone(), ..found })
-    })
-}
-
-/// One step a line.
-pub(crate) fn lines(program: &Program<Environment, Turn>) -> String {
-    program.steps.iter().map(|step| format!("  {step:?}\n")).collect()
-}
+/// How many smaller schedules are run of one that fails.
+pub(crate) const BUDGET: u32 = 20_000;
 
 #[test]
 fn reproducers_of_schedules_stay_repaired() {
@@ -45,12 +28,5 @@ fn reproducers_of_schedules_stay_repaired() {
 #[test]
 fn random_schedules_keep_the_promises() {
     let seed = seed("random schedules");
-    for number in 0..programs(3000) {
-        let (program, failure) = run_drawn(&Policy::default(), &mut Seeded::new(seed.wrapping_add(number)), 40);
-        if let Some(failure) = failure {
-            let Shrunk { program, failure, runs } = shrunk(&Policy::default(), program, failure);
-            let text = format!("{:?}\n{}", program.environment, lines(&program));
-            panic!("CSI_CERTIFY_SEED={}: {failure:?}, shrunk in {runs} runs:\n{text}", seed.wrapping_add(number));
-        }
-    }
+    hold::<Schedules>((seed, programs(3000)), 40, BUDGET, |program| run(&Policy::default(), program));
 }

@@ -2,7 +2,7 @@
 //! to the fewest steps that can show it.
 
 use csi_certify::{
-    explore::{Seeded, Shrunk},
+    explore::{Seeded, schedule::Schedules},
     mountpod::{
         api::WriteMode,
         protocol::{
@@ -15,8 +15,9 @@ use csi_certify::{
 
 use crate::{
     budget::seed,
-    fuzz::refcount::run_drawn,
-    protocol::{lines, shrunk},
+    fuzz::refcount::{run, run_drawn},
+    property::{Shrunk, lines, shrunk},
+    protocol::BUDGET,
 };
 
 /// A mistake, and the fewest steps that show it.
@@ -102,7 +103,8 @@ fn every_mistake_is_found_and_shrunk_to_its_fewest_steps() {
         });
         let mut fewest = usize::MAX;
         for (number, program, failure) in failing.take(SHRUNK) {
-            let Shrunk { program, failure, runs } = shrunk(&policy, program, failure);
+            let Shrunk { program, failure, runs } =
+                shrunk::<Schedules>(program, &failure, BUDGET, |candidate| run(&policy, candidate));
             if program.steps.len() < fewest {
                 fewest = program.steps.len();
                 println!("{name}: program {number}, {fewest} steps after {runs} runs: {}", failure.message);

@@ -252,13 +252,13 @@ fn read_only(request: &NodePublishVolumeRequest) -> Option<bool> {
 const DEVICE: &str = "csi-block-device";
 
 fn holds(pod: &Pod, place: &Place) -> bool {
-    pod.spec.key.volume == place.volume && annotations::reference(pod, &place.path).is_some()
+    pod.spec.key.volume == place.volume && annotations::refers_to(pod, &place.path)
 }
 
 fn gone(place: &Place, world: &World) -> Result<(), String> {
     let path = &place.path;
     // Somebody else may be there by now.
-    let others = world.pods.values().any(|pod| !holds(pod, place) && annotations::reference(pod, path).is_some());
+    let others = world.pods.values().any(|pod| !holds(pod, place) && annotations::refers_to(pod, path));
     if !others && (world.layers.contains_key(path) || world.targets.contains(path)) {
         return Err(format!("I4: {path} is there, though it was unpublished"));
     }

@@ -302,6 +302,6 @@ impl Scene for Played {
 
 /// The volume that a pod holds at the path.
 fn holder(world: &World, path: &TargetPath) -> Option<VolumeId> {
-    let pod = world.pods.values().find(|pod| annotations::reference(pod, path).is_some())?;
+    let pod = world.pods.values().find(|pod| annotations::refers_to(pod, path))?;
     Some(pod.spec.key.volume.clone())
 }

@@ -8,7 +8,8 @@ use super::stage::Stage;
 
 /// A machine with the effect that it asks for.
 pub struct Running<M: Machine> {
-    machine: M,
+    /// Gone with the last effect, which is the reply.
+    machine: Option<M>,
     effect: Effect<M::Reply>,
 }
 
@@ -42,7 +43,11 @@ pub enum Conclusion {
 
 impl<M: Machine> Running<M> {
     pub fn new(machine: M, stage: &Stage) -> Self {
-        let (machine, effect) = machine.step(&stage.policy, stage.now, Answer::Begin);
+        Self::after(machine.step(&stage.policy, stage.now, Answer::Begin))
+    }
+
+    fn after((machine, effect): (M, Effect<M::Reply>)) -> Self {
+        let machine = (!matches!(effect, Effect::Reply(_))).then_some(machine);
         Self { machine, effect }
     }
 
@@ -54,13 +59,14 @@ impl<M: Machine> Running<M> {
     }
 
     fn step(&mut self, stage: &mut Stage, me: u8) -> Result<Progress, String> {
-        if self.reply().is_some() {
+        if self.machine.is_none() {
             return Ok(Progress::Ended);
         }
         let Some(answer) = stage.perform(&self.effect, me)? else { return Ok(Progress::Blocked) };
-        let (machine, effect) = self.machine.clone().step(&stage.policy, stage.now, answer);
-        *self = Self { machine, effect };
-        Ok(if self.reply().is_some() { Progress::Ended } else { Progress::Moved })
+        if let Some(machine) = self.machine.take() {
+            *self = Self::after(machine.step(&stage.policy, stage.now, answer));
+        }
+        Ok(if self.machine.is_none() { Progress::Ended } else { Progress::Moved })
     }
 }
 

@@ -276,7 +276,10 @@ impl Play {
                 }
             }
             for target in TARGETS {
-                self.perform(Task::Rebind { target })?;
+                // Without a reference there is nothing to repair.
+                if self.stage.pods().any(|pod| holds(pod, target)) {
+                    self.perform(Task::Rebind { target })?;
+                }
             }
         }
         self.look()?;

@@ -200,7 +200,7 @@ impl Campaign {
         if self.replay(&program, Some(&kind), CONFIRMATIONS).await?.0 == 0 {
             return Ok(None);
         }
-        let mut candidates = Candidates::<Calls>::of(truncated(program, &failure));
+        let mut candidates = Candidates::<Calls>::of(program.up_to(&failure));
         let mut runs = 0;
         while runs < budget
             && let Some(candidate) = candidates.next()
@@ -208,7 +208,7 @@ impl Campaign {
             runs += 1;
             let case = self.run(&candidate).await?;
             if let Some(found) = case.executed.failure.filter(|found| found.kind == kind) {
-                candidates.accept(truncated(candidate, &found));
+                candidates.accept(candidate.up_to(&found));
             }
         }
         let program = candidates.best().clone();
@@ -227,11 +227,6 @@ impl Campaign {
 
 /// How often a failure may fail to come again before it is given up.
 const CONFIRMATIONS: u32 = 3;
-
-fn truncated(mut program: Program<Environment, Step>, failure: &Failure) -> Program<Environment, Step> {
-    program.steps.truncate(failure.step.saturating_add(1));
-    program
-}
 
 fn header(driver: &Driver, profile: &Profile) -> Header {
     Header {

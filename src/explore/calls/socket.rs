@@ -23,6 +23,9 @@ pub struct OverSocket {
     node_fs: Option<NodeFs>,
     /// Where the program's paths lie, on a driver of this machine.
     directory: Option<PathBuf>,
+    /// Paths of calls that have not ended. What is seen at one of them would be entered only after it was seen, and the end
+    /// of such a call may come between.
+    under_way: Vec<String>,
     /// Paths at which a call goes on whose caller gave up: they may change at any moment.
     restless: BTreeSet<String>,
     /// Paths at which a call was cut off by the end of the process: whatever is half done there is right.
@@ -32,9 +35,15 @@ pub struct OverSocket {
 impl OverSocket {
     /// The scene for one program.
     pub fn new(driver: &Driver, profile: &Profile, directory: PathBuf) -> Self {
-        let (restless, half_done) = Default::default();
+        let (under_way, restless, half_done) = Default::default();
         let directory = driver.is_local().then_some(directory);
-        Self { node_fs: NodeFs::of(driver, profile), directory, restless, half_done }
+        Self { node_fs: NodeFs::of(driver, profile), directory, under_way, restless, half_done }
+    }
+
+    /// Whether what is seen at the path is the work of calls that have ended.
+    fn is_at_rest(&self, path: &str) -> bool {
+        let is_busy = self.under_way.iter().any(|other| other == path);
+        !(path.is_empty() || is_busy || self.restless.contains(path) || self.half_done.contains(path))
     }
 
     /// What the orchestrator owes the plugin before it publishes (specification lines 2353 and 2519).
@@ -58,10 +67,14 @@ impl Scene for OverSocket {
 
     fn began(&mut self, request: &Request) {
         self.make_room(request);
+        self.under_way.extend(path_of(request).map(str::to_owned));
     }
 
     fn ended(&mut self, request: &Request, answer: &Answer) -> Result<(), String> {
         let Some(path) = path_of(request) else { return Ok(()) };
+        if let Some(at) = self.under_way.iter().position(|other| other == path) {
+            self.under_way.swap_remove(at);
+        }
         match answer {
             Answer::Lost(Lost::Cancelled | Lost::Deadline) => {
                 self.restless.insert(path.to_owned());
@@ -93,6 +106,8 @@ impl Scene for OverSocket {
         for instance in driver.instances() {
             instance.restart(recorder, Signal::Kill).await.map_err(|error| SceneError::Restart(error.to_string()))?;
         }
+        // Nothing goes on behind anybody's back any more.
+        self.half_done.append(&mut self.restless);
         Ok(())
     }
 
@@ -106,10 +121,7 @@ impl Scene for OverSocket {
 
     async fn look(&mut self, request: Option<&Request>, recorder: &Recorder) -> Result<(), String> {
         let Some(path) = request.and_then(path_of) else { return Ok(()) };
-        if self.restless.contains(path) || self.half_done.contains(path) {
-            return Ok(());
-        }
-        if let Some(node_fs) = self.node_fs.as_ref().filter(|_| !path.is_empty()) {
+        if let Some(node_fs) = self.node_fs.as_ref().filter(|_| self.is_at_rest(path)) {
             recorder.observed(node_fs.look(path).await);
         }
         Ok(())
@@ -153,4 +165,57 @@ const fn path_of(request: &Request) -> Option<&str> {
         Request::NodeUnpublishVolume(request) => request.target_path.as_str(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{csi::v1, history::Reply};
+
+    const TARGET: &str = "/target";
+
+    fn nowhere() -> OverSocket {
+        let (under_way, restless, half_done) = Default::default();
+        OverSocket { node_fs: None, directory: None, under_way, restless, half_done }
+    }
+
+    fn publish() -> Request {
+        v1::NodePublishVolumeRequest { target_path: TARGET.into(), ..Default::default() }.into()
+    }
+
+    fn unpublish() -> Request {
+        v1::NodeUnpublishVolumeRequest { target_path: TARGET.into(), ..Default::default() }.into()
+    }
+
+    fn unpublished() -> Answer {
+        Answer::Reply(Reply::from(v1::NodeUnpublishVolumeResponse {}))
+    }
+
+    /// A publish that was refused because of an unpublish was followed by a look at the target. The unpublish ended after the
+    /// look and before that was written down: the mount that was seen was held against it.
+    #[test]
+    fn nobody_looks_at_a_path_at_which_another_call_is_under_way() {
+        let mut scene = nowhere();
+        scene.began(&unpublish());
+        scene.began(&publish());
+        scene.ended(&publish(), &Answer::Status { code: 10, message: "busy".into(), details: 0 }).unwrap();
+        assert!(!scene.is_at_rest(TARGET));
+        assert!(scene.is_at_rest("/elsewhere") && !scene.is_at_rest(""));
+        scene.ended(&unpublish(), &unpublished()).unwrap();
+        assert!(scene.is_at_rest(TARGET));
+    }
+
+    #[test]
+    fn what_a_lost_call_leaves_is_looked_at_once_another_has_succeeded_there() {
+        for (lost, is_at_rest) in [(Lost::Connection, true), (Lost::Cancelled, false), (Lost::Deadline, false)] {
+            let mut scene = nowhere();
+            scene.began(&publish());
+            scene.ended(&publish(), &Answer::Lost(lost)).unwrap();
+            assert!(!scene.is_at_rest(TARGET), "{lost:?}");
+            scene.began(&unpublish());
+            scene.ended(&unpublish(), &unpublished()).unwrap();
+            // A call whose caller gave up goes on.
+            assert_eq!(scene.is_at_rest(TARGET), is_at_rest, "{lost:?}");
+        }
+    }
 }

@@ -121,7 +121,7 @@ impl MountPods for Running {
 
     async fn usage(&self, volume: &VolumeId, target: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
         let pods = self.pods(volume).await?;
-        let holder = |target: &TargetPath| pods.iter().find(|pod| annotations::reference(pod, target).is_some());
+        let holder = |target: &TargetPath| pods.iter().find(|pod| annotations::refers_to(pod, target));
         let inner = staging::device_in(target).filter(|_| holder(target).is_none());
         let target = inner.as_ref().unwrap_or(target);
         let Some(pod) = holder(target) else { return Ok(None) };

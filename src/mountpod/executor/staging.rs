@@ -33,7 +33,7 @@ pub(super) fn check_other_kind(publication: &Publication, pods: &[Pod]) -> Resul
     let own = mount_target(publication);
     let other = if own == publication.target { device_in(&own) } else { Some(publication.target.clone()) };
     let Some(other) = other else { return Ok(()) };
-    let Some(pod) = pods.iter().find(|pod| annotations::reference(pod, &other).is_some()) else { return Ok(()) };
+    let Some(pod) = pods.iter().find(|pod| annotations::refers_to(pod, &other)) else { return Ok(()) };
     let (volume, target) = (publication.volume.clone(), publication.target.clone());
     if pod.spec.key.volume == volume {
         return Err(PublishError::Incompatible { volume, target, difference: "access type".to_owned() });
@@ -44,12 +44,12 @@ pub(super) fn check_other_kind(publication: &Publication, pods: &[Pod]) -> Resul
 /// Whether a device of the volume is, or was until a crash, inside the staging directory.
 pub(super) fn holds_device(staging: &TargetPath, volume: &VolumeId, pods: &[Pod]) -> bool {
     let Some(inner) = device_in(staging) else { return false };
-    let holder = pods.iter().find(|pod| annotations::reference(pod, &inner).is_some());
+    let holder = pods.iter().find(|pod| annotations::refers_to(pod, &inner));
     if let Some(pod) = holder {
         return pod.spec.key.volume == *volume;
     }
     // An empty file in a directory that nobody refers to is the trace of an unpublish that was cut off.
-    let staged = pods.iter().any(|pod| annotations::reference(pod, staging).is_some());
+    let staged = pods.iter().any(|pod| annotations::refers_to(pod, staging));
     !staged && is_empty_file(inner.as_path())
 }
 

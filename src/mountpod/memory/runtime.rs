@@ -49,7 +49,7 @@ impl MemoryOptions {
     /// The node of this id, with the hardened protocol and daemons that start at once.
     pub fn new(node: impl Into<String>) -> Self {
         Self {
-            node: NodeId::new(node),
+            node: NodeId::from(node.into()),
             protocol: Protocol::Current,
             policy: Policy::default(),
             watcher: None,

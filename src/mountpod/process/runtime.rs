@@ -40,7 +40,7 @@ impl ProcessOptions {
     pub fn new(state_dir: impl Into<PathBuf>, node: impl Into<String>) -> Self {
         Self {
             state_dir: state_dir.into(),
-            node: NodeId::new(node),
+            node: NodeId::from(node.into()),
             policy: Policy::default(),
             executable: None,
             housekeeping: Duration::from_secs(5),

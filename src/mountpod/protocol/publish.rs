@@ -123,9 +123,9 @@ impl Publish {
         if !self.listed {
             self.listed = true;
             let volume = &self.request.key.volume;
-            self.added = !pods.iter().any(|pod| {
-                pod.spec.key.volume == *volume && annotations::reference(pod, &self.request.target).is_some()
-            });
+            self.added = !pods
+                .iter()
+                .any(|pod| pod.spec.key.volume == *volume && annotations::refers_to(pod, &self.request.target));
         }
         match settle(pods, &self.request, self.added && !self.bound, policy) {
             Settlement::Refused(admission) => self.fail(policy, now, PublishOutcome::Refused(admission)),

@@ -150,7 +150,7 @@ impl Walk {
         let pods = self.simulation.pods();
         // I1, at every moment: the reference is somewhere.
         for target in &self.published {
-            let held = pods.iter().any(|pod| annotations::reference(pod, target).is_some());
+            let held = pods.iter().any(|pod| annotations::refers_to(pod, target));
             assert!(held, "{context}: I1: nobody holds {target}\n{:#?}", self.simulation.world);
         }
         // I3.

@@ -75,7 +75,7 @@ impl Rebind {
     fn holder(&self, pods: Vec<Pod>) -> Option<Box<Pod>> {
         let serves = |pod: &Pod| pod.is_live() && !annotations::is_unconfirmed(pod);
         let mut pods = pods.into_iter();
-        pods.find(|pod| serves(pod) && annotations::reference(pod, &self.target).is_some()).map(Box::new)
+        pods.find(|pod| serves(pod) && annotations::refers_to(pod, &self.target)).map(Box::new)
     }
 
     fn looked(self, pod: Box<Pod>, state: TargetState) -> Next {
@@ -94,7 +94,7 @@ impl Rebind {
 
     /// The reference may have gone while the layer was mounted, by another process that does not share our guard.
     fn confirm(self, pods: Vec<Pod>) -> Next {
-        match pods.iter().any(|pod| annotations::reference(pod, &self.target).is_some()) {
+        match pods.iter().any(|pod| annotations::refers_to(pod, &self.target)) {
             true => self.end(RebindOutcome::Rebound),
             false => {
                 let target = self.target.clone();

@@ -41,7 +41,7 @@ pub(super) fn settle(pods: &[Pod], request: &PublishRequest, fresh: bool, policy
         return Settlement::Refused(admission);
     }
     let target = &request.target;
-    let holds = |pod: &&Pod| annotations::reference(pod, target).is_some();
+    let holds = |pod: &&Pod| annotations::refers_to(pod, target);
     let live_of_volume = |pod: &&Pod| pod.is_live() && pod.spec.key.volume == request.key.volume;
 
     // A target that is held stays with its pod, also when the settings have changed meanwhile.

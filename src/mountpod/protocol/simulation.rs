@@ -188,7 +188,7 @@ pub(super) fn assert_published(simulation: &Simulation, target: &str, context: &
     let daemon = layers[0].daemon.as_ref().unwrap_or_else(|| panic!("{context}: the host's directory at {target}"));
     assert!(simulation.world.is_alive(daemon), "{context}: {target} is served by a dead daemon");
     let pods = simulation.pods();
-    let holders: Vec<_> = pods.iter().filter(|pod| annotations::reference(pod, &target).is_some()).collect();
+    let holders: Vec<_> = pods.iter().filter(|pod| annotations::refers_to(pod, &target)).collect();
     assert_eq!(holders.len(), 1, "{context}: one pod holds {target}: {pods:#?}");
     assert!(holders[0].is_live() && holders[0].uid == daemon.pod, "{context}: {target} is held by the pod that serves");
 }
@@ -198,6 +198,6 @@ pub(super) fn assert_gone(simulation: &Simulation, target: &str, context: &str) 
     assert!(!simulation.world.layers.contains_key(&target), "{context}: {target} is mounted");
     assert!(!simulation.world.targets.contains(&target), "{context}: {target} exists");
     for pod in simulation.pods() {
-        assert!(annotations::reference(&pod, &target).is_none(), "{context}: {} holds {target}", pod.name);
+        assert!(!annotations::refers_to(&pod, &target), "{context}: {} holds {target}", pod.name);
     }
 }

@@ -72,7 +72,7 @@ impl Unpublish {
     /// A target that another volume holds is not ours to touch: this volume is not published there.
     fn unmount(mut self, pods: &[Pod]) -> (Self, Effect<UnpublishOutcome>) {
         let UnpublishRequest { volume, target, .. } = &self.request;
-        let holders = pods.iter().filter(|pod| annotations::reference(pod, target).is_some());
+        let holders = pods.iter().filter(|pod| annotations::refers_to(pod, target));
         let (own, foreign): (Vec<&Pod>, Vec<&Pod>) = holders.partition(|pod| pod.spec.key.volume == *volume);
         if own.is_empty() && !foreign.is_empty() {
             return self.reply(UnpublishOutcome::Unpublished(Retirement::default()));

@@ -57,7 +57,7 @@ impl Withdraw {
         let mut holders: Vec<&Pod> = pods
             .iter()
             .filter(|pod| every || pod.is_live())
-            .filter(|pod| annotations::reference(pod, &self.target).is_some())
+            .filter(|pod| annotations::refers_to(pod, &self.target))
             .collect();
         holders.sort_by_key(|pod| pod.is_live());
         if let Some(holder) = holders.first() {

@@ -92,7 +92,7 @@ impl Publish2022 {
         let Some(pod) = get(pods, &self.name()).filter(|pod| pod.is_live()) else {
             return self.release(Err("the pod is being deleted"));
         };
-        if annotations::reference(pod, &self.request.target).is_some() {
+        if annotations::refers_to(pod, &self.request.target) {
             return self.release(Ok(()));
         }
         let mut pod = pod.clone();

@@ -112,7 +112,7 @@ impl Publish2026 {
         let Some(pod) = get(pods, &name).filter(|pod| pod.is_live()) else {
             return self.release(Err("the pod is being deleted"));
         };
-        if annotations::reference(pod, &self.request.target).is_some() {
+        if annotations::refers_to(pod, &self.request.target) {
             return self.release(Ok(name));
         }
         let mut pod = pod.clone();

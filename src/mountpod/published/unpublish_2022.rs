@@ -66,7 +66,7 @@ impl Unpublish2022 {
     }
 
     fn drop_reference(mut self, pod: &Pod) -> Next {
-        if annotations::reference(pod, &self.request.target).is_none() {
+        if !annotations::refers_to(pod, &self.request.target) {
             return self.get(At::Counting);
         }
         let mut pod = pod.clone();

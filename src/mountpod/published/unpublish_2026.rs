@@ -71,7 +71,7 @@ impl Unpublish2026 {
     }
 
     fn found(self, pods: &[Pod]) -> Next {
-        let holds = |pod: &&Pod| annotations::reference(pod, &self.request.target).is_some();
+        let holds = |pod: &&Pod| annotations::refers_to(pod, &self.request.target);
         let holder = pods.iter().filter(|pod| self.everywhere() || pod.is_live()).find(holds);
         let Some(name) = holder.map(|pod| pod.name.clone()) else { return self.reply(PublishedOutcome::Unpublished) };
         let effect = Effect::Acquire(PodLock(self.request.key.clone()));
@@ -80,7 +80,7 @@ impl Unpublish2026 {
 
     fn drop_reference(mut self, name: PodName, pods: &[Pod]) -> Next {
         let Some(pod) = get(pods, &name) else { return self.release(Ok(())) };
-        if annotations::reference(pod, &self.request.target).is_none() {
+        if !annotations::refers_to(pod, &self.request.target) {
             return self.get(At::Counting(name));
         }
         self.tries += 1;

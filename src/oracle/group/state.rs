@@ -125,7 +125,7 @@ impl Subject for Group {
                 Ok(vec![Branch { state: after, marks: Vec::new() }])
             };
         };
-        match expect(world, state, operation).rule_on(answer) {
+        match expect(world, state, operation).forgive(world.is_excessive(operation)).rule_on(answer) {
             Ruling::Struck(strike) => Err(strike),
             Ruling::Refused(marks) => Ok(vec![Branch { state: state.clone(), marks }]),
             Ruling::Open(marks) => {

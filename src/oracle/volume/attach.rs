@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     csi::v1,
+    history::Request,
     oracle::{
         capability::Capability,
         configurations::Branch,
@@ -52,8 +53,19 @@ pub(super) fn expect_publish(
     if state.existence_of(id) != Existence::Present {
         return expectation;
     }
+    let foreign = state.context.as_ref().is_some_and(|context| *context != request.volume_context);
+    expectation.problem_if(foreign && !request.volume_context.is_empty(), || {
+        // It need not be stored, so OK says nothing.
+        Problem::new(rule!("CTRL-PUBLISH-019"), "volume_context is not this volume's", &[InvalidArgument])
+            .or(&[NotFound, FailedPrecondition])
+            .ok_allowed()
+    });
     let Some(capability) = request.volume_capability.as_ref().map(Capability::from) else { return expectation };
     unsupported(world, &mut expectation, &capability);
+    if made_for(world, state, &capability) {
+        let truth = "the volume was made for this capability";
+        expectation.untrue.push((InvalidArgument, rule!("CTRL-CREATE-030"), truth));
+    }
     if let Some(held) = state.attachments.get(node) {
         held_already(world, &mut expectation, held, &capability, request.readonly);
     }
@@ -69,6 +81,39 @@ pub(super) fn expect_publish(
         .also(&[rule!("CTRL-PUBLISH-030")])
     });
     expectation
+}
+
+/// Whether the capability is among those that the volume was created for.
+fn made_for(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
+    let created = state.created.and_then(|call| world.operations.get(call)).map(Operation::request);
+    matches!(created, Some(Request::CreateVolume(created))
+        if created.volume_capabilities.iter().map(Capability::from).any(|it| it == *capability))
+}
+
+/// Calls that may be under way beside one: a node may have room for so many more than is seen.
+const UNDER_WAY: usize = 16;
+
+/// A node is said to be full although far fewer volumes are attached to it than it takes by its own word.
+pub(super) fn exhausted_marks(
+    world: &World<'_>,
+    operation: &Operation<'_>,
+    request: &v1::ControllerPublishVolumeRequest,
+    answer: Answer<'_>,
+    marks: &mut Vec<Mark>,
+) {
+    let Answer::Status(status) = answer else { return };
+    let limit = world.knowledge.max_volumes.get(&request.node_id).copied().unwrap_or(0);
+    let attached = world.around(operation).attached;
+    let has_room = usize::try_from(limit).is_ok_and(|limit| attached + UNDER_WAY < limit);
+    if status.code == ResourceExhausted as i32 && has_room {
+        advise(marks, rule!("CTRL-PUBLISH-042"), false, || {
+            (
+                "the node is said to be full, and takes more volumes by NodeGetInfo".into(),
+                format!("room for {limit} volumes"),
+                format!("{} with {attached} attached", answer.describe()),
+            )
+        });
+    }
 }
 
 fn unsupported(world: &World<'_>, expectation: &mut Expectation, capability: &Capability) {

@@ -1,5 +1,7 @@
 //! NodePublishVolume and NodeUnpublishVolume: what may be answered, and what follows.
 
+use std::collections::BTreeMap;
+
 use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use super::{
@@ -85,9 +87,15 @@ fn staging(
     state: &Volume,
     operation: &Operation<'_>,
     request: &v1::NodePublishVolumeRequest,
-    _capability: &Capability,
+    capability: &Capability,
 ) {
     let path = &request.staging_target_path;
+    let held = state.stagings.get(&(operation.call.node.clone(), path.clone()));
+    let may_write = state.attachments.values().all(|attachment| !attachment.read_only);
+    if held == Some(capability) && may_write && !state.foreign {
+        let truth = "the volume is staged at this path, with this capability";
+        expectation.untrue.push((FailedPrecondition, rule!("NODE-PUBLISH-065"), truth));
+    }
     if path.is_empty() {
         expectation.problems.push(
             Problem::new(
@@ -188,7 +196,7 @@ fn second_publish(
     let umbrella =
         if world.has("Node.SINGLE_NODE_MULTI_WRITER") { rule!("NODE-PUBLISH-019") } else { rule!("NODE-PUBLISH-010") };
     if let Some(held) = state.publications.get(&(node.clone(), request.target_path.clone())) {
-        return same_target(world, expectation, held, request, capability, &row, umbrella);
+        return same_target(world, state, expectation, (held, request), capability, &row, umbrella);
     }
     let others: Vec<&Publication> = state
         .publications
@@ -239,9 +247,9 @@ fn second_publish(
 
 fn same_target(
     world: &World<'_>,
+    state: &Volume,
     expectation: &mut Expectation,
-    held: &Publication,
-    request: &v1::NodePublishVolumeRequest,
+    (held, request): (&Publication, &v1::NodePublishVolumeRequest),
     capability: &Capability,
     row: &Row,
     umbrella: RuleId,
@@ -267,11 +275,10 @@ fn same_target(
             &[AlreadyExists],
         )
         .also(&[row.same_target_other_arguments, umbrella, rule!("NODE-PUBLISH-065")]);
-        expectation.problems.push(if other_capability {
-            problem.or(&[FailedPrecondition, InvalidArgument])
-        } else {
-            problem
-        });
+        let problem = if other_capability { problem.or(&[FailedPrecondition, InvalidArgument]) } else { problem };
+        // A mount that its attachment makes read-only is compatible with either flag, so OK is what line 2458 wants.
+        let fits_either = held.capability.access == capability.access && is_attached_read_only(state, request);
+        expectation.problems.push(if fits_either { problem.ok_allowed() } else { problem });
     } else if other_capability {
         expectation.problems.push(
             Problem::new(
@@ -294,6 +301,12 @@ fn same_target(
             .ok_allowed(),
         );
     }
+}
+
+/// Whether the attachment that the publish context belongs to is, or may be, a read-only one.
+fn is_attached_read_only(state: &Volume, request: &v1::NodePublishVolumeRequest) -> bool {
+    let is_its = |context: &BTreeMap<String, String>| *context == request.publish_context;
+    state.attachments.values().any(|one| one.read_only && one.context.as_ref().is_none_or(is_its))
 }
 
 fn arguments<'h>(world: &World<'h>, held: &Publication) -> Option<&'h v1::NodePublishVolumeRequest> {

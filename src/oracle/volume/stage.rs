@@ -120,6 +120,10 @@ pub(super) fn expect_unstage(
         }
         Existence::Present => {
             expectation.untrue.push((NotFound, rule!("NODE-UNSTAGE-017"), "the volume exists and is staged"));
+            if !state.foreign {
+                let truth = "the volume is published nowhere on this node";
+                expectation.untrue.push((FailedPrecondition, rule!("NODE-UNSTAGE-017"), truth));
+            }
         }
         Existence::Unknown => {}
     }

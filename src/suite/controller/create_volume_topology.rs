@@ -14,7 +14,7 @@ scenarios! { "create_volume_topology":
     requisite_and_preferred, "asks for the node's own place as requisite, as preferred, and as both",
         [CREATE_DELETE_VOLUME, CONSTRAINTS], [
         "CTRL-CREATE-042", "CTRL-CREATE-106", "CTRL-CREATE-109", "CTRL-CREATE-112", "CTRL-CREATE-117",
-        "CTRL-CREATE-121", "CTRL-CREATE-126", "CTRL-CREATE-127", "CTRL-CREATE-128", "CTRL-CREATE-129",
+        "CTRL-CREATE-121", "CTRL-CREATE-126", "CTRL-CREATE-128", "CTRL-CREATE-129",
         "CTRL-CREATE-131", "CTRL-CREATE-132", "CTRL-CREATE-133", "CTRL-CREATE-134", "CTRL-CREATE-135",
         "CTRL-CREATE-136", "CTRL-CREATE-138", "CTRL-CREATE-139", "CTRL-CREATE-140", "CTRL-CREATE-141",
     ];
@@ -28,6 +28,8 @@ scenarios! { "create_volume_topology":
         ["CTRL-CREATE-114", "CTRL-CREATE-109"];
     preferred_outside_requisite, "prefers a place that is not among the requisite ones",
         [CREATE_DELETE_VOLUME, CONSTRAINTS], ["CTRL-CREATE-122"];
+    preference_left_out, "repeats a name without the preferred place", [CREATE_DELETE_VOLUME, CONSTRAINTS],
+        ["CTRL-CREATE-002", "CTRL-CREATE-042"];
     key_in_another_case, "writes the topology's keys in upper case", [CREATE_DELETE_VOLUME, CONSTRAINTS],
         ["CTRL-CREATE-137"];
     same_name_another_place, "repeats a name with a place where the volume is not", [CREATE_DELETE_VOLUME, CONSTRAINTS],
@@ -94,6 +96,14 @@ async fn one_place_of_two_exists(bench: &Bench) -> Result<(), Stopped> {
 async fn preferred_outside_requisite(bench: &Bench) -> Result<(), Stopped> {
     let place = real(bench)?;
     bench.provoke(ask_for(bench, &[&place], &[&bogus(&place, 1)])).await;
+    Ok(())
+}
+
+async fn preference_left_out(bench: &Bench) -> Result<(), Stopped> {
+    let place = real(bench)?;
+    let volume = bench.volume_by(ask_for(bench, &[&place], &[&place])).await?;
+    let anywhere = TopologyRequirement { requisite: vec![place], preferred: Vec::new() };
+    bench.provoke(CreateVolumeRequest { accessibility_requirements: Some(anywhere), ..volume.request }).await;
     Ok(())
 }
 

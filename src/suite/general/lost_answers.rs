@@ -20,7 +20,7 @@ scenarios! { "lost_answers":
     of_stage_and_unstage, "loses, cancels and cuts short staging and unstaging", ["Node.STAGE_UNSTAGE_VOLUME"],
         ["GEN-TIME-005", "NODE-STAGE-006", "NODE-UNSTAGE-008"];
     of_publish_and_unpublish, "loses, cancels and cuts short publishing and unpublishing", [],
-        ["GEN-TIME-005", "NODE-PUBLISH-003", "NODE-UNPUBLISH-006"];
+        ["GEN-TIME-005", "NODE-PUBLISH-003", "NODE-UNPUBLISH-006", "NODE-UNSTAGE-017"];
 }
 
 /// The ways in which an answer fails to arrive.
@@ -39,7 +39,7 @@ async fn lose_and_repeat(bench: &Bench, loss: Loss, request: impl Into<Request>)
     match loss {
         Loss::Dropped => bench.lose_answer(request.clone()).await,
         Loss::Cancelled => bench.cancel_after(bench.moment(), request.clone()).await,
-        Loss::OutOfTime => bench.hurry(Duration::from_millis(1), request.clone()).await,
+        Loss::OutOfTime => drop(bench.hurry(Duration::from_millis(1), request.clone()).await),
     }
     bench.provoke(request).await;
 }

@@ -7,7 +7,13 @@ use tokio::time::sleep;
 use crate::{
     csi::v1,
     history::{Reply, Request},
-    suite::{Bench, Stopped, node_use::Prepared, scenario::scenarios, volumes::list_volumes},
+    suite::{
+        Bench, Stopped,
+        facts::{is_multi_node, mode},
+        node_use::Prepared,
+        scenario::scenarios,
+        volumes::list_volumes,
+    },
     sut::{Answer, Signal},
 };
 
@@ -23,6 +29,8 @@ scenarios! { "restart":
         "NODE-STAGE-006", "NODE-UNSTAGE-008", "NODE-PUBLISH-003", "NODE-UNPUBLISH-006", "NODE-INFO-005",
         "NODE-EXPAND-002",
     ];
+    @restart siblings_are_remembered, "kills the driver while a volume has two targets, then takes one of them away", [],
+        ["NODE-UNPUBLISH-002", "NODE-PUBLISH-056"];
     @restart publications_are_taken_back, "kills the driver while volumes are published, then takes them off the node",
         [], ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-006", "NODE-UNSTAGE-002", "NODE-UNSTAGE-008"];
     @restart in_the_middle_of_creations, "kills the driver while it creates volumes, then repeats the calls",
@@ -84,7 +92,8 @@ async fn volumes_are_remembered(bench: &Bench) -> Result<(), Stopped> {
         bench.provoke(request.clone()).await;
     }
     restart(bench, Signal::Kill).await?;
-    for request in &repeated {
+    // What only asks comes before the creation, which would tell a forgetful driver anew.
+    for request in repeated.iter().rev() {
         bench.provoke(request.clone()).await;
     }
     bench.provoke(v1::NodeGetInfoRequest {}).await;
@@ -128,6 +137,23 @@ async fn take_back(bench: &Bench, prepared: &Prepared, target: &str) {
     if !prepared.staging.is_empty() {
         bench.provoke(bench.unstage(prepared)).await;
     }
+}
+
+async fn siblings_are_remembered(bench: &Bench) -> Result<(), Stopped> {
+    let capability = bench.facts.supported.iter().find(|it| is_multi_node(mode(it))).cloned();
+    let prepared = bench.prepared_for(capability.unwrap_or_else(|| bench.capability())).await?;
+    let (first, second) = (bench.published(&prepared).await?, bench.target().await?);
+    // A mode with one target only may refuse.
+    if bench.ask(bench.publish(&prepared, &second)).await.is_err() {
+        return bench.released(&prepared, &[&first]).await;
+    }
+    bench.write(&prepared.capability, &second, "before the restart").await;
+    restart(bench, Signal::Kill).await?;
+    bench.provoke(bench.unpublish(&prepared, &first)).await;
+    bench.look(&second).await;
+    bench.read(&prepared.capability, &second).await;
+    take_back(bench, &prepared, &second).await;
+    Ok(())
 }
 
 async fn publications_are_taken_back(bench: &Bench) -> Result<(), Stopped> {

@@ -12,7 +12,7 @@ use crate::{
         node_use::marker,
         scenario::scenarios,
     },
-    sut::AccessType,
+    sut::{AccessType, Answer},
 };
 
 scenarios! { "node_publish_volume":
@@ -46,8 +46,12 @@ scenarios! { "node_publish_volume":
         ["NODE-CAPS-009", "CTRL-CREATE-062", "CTRL-CREATE-063", "NODE-PUBLISH-056"];
     older_mode, "runs SINGLE_NODE_WRITER through the whole life on the node", ["Node.SINGLE_NODE_MULTI_WRITER"],
         ["NODE-PUBLISH-036", "NODE-CAPS-007", "NODE-CAPS-008"];
+    target_of_another_volume, "publishes a volume where another one is published; if that is OK, it has to be there", [],
+        ["NODE-PUBLISH-052", "NODE-PUBLISH-056", "NODE-UNPUBLISH-002"];
     overlapping_calls, "publishes eight times at once at one target, then publishes and unpublishes at once", [],
-        ["GEN-CONC-003", "GEN-ERR-016", "NODE-PUBLISH-003"];
+        ["GEN-CONC-003", "GEN-ERR-016", "NODE-PUBLISH-003", "NODE-UNSTAGE-017"];
+    beside_an_unpublish, "publishes at one target while another target is unpublished", [],
+        ["GEN-CONC-003", "NODE-PUBLISH-056"];
     overlapping_targets, "publishes at eight targets at once", [], ["GEN-CONC-003"];
     every_capability_in_turn, "uses a volume that was created for several capabilities under each of them", [],
         ["CTRL-CREATE-032", "CTRL-CREATE-034"];
@@ -228,11 +232,16 @@ async fn mount_group(bench: &Bench) -> Result<(), Stopped> {
     };
     let capability = VolumeCapability { access_type: Some(Kind::Mount(wish)), ..plain };
     let prepared = bench.prepared_for(capability).await?;
-    let target = bench.published(&prepared).await?;
-    if let Some(node_fs) = bench.node_fs()
-        && let Some(observation) = node_fs.group(&target, marker(&prepared.capability)).await
-    {
-        bench.observed(observation);
+    let mut target = String::new();
+    // The second time there are files of the first.
+    for _ in 0..2 {
+        target = bench.published(&prepared).await?;
+        if let Some(node_fs) = bench.node_fs()
+            && let Some(observation) = node_fs.group(&target, marker(&prepared.capability)).await
+        {
+            bench.observed(observation);
+        }
+        bench.need(bench.unpublish(&prepared, &target)).await?;
     }
     bench.released(&prepared, &[&target]).await
 }
@@ -247,6 +256,22 @@ async fn older_mode(bench: &Bench) -> Result<(), Stopped> {
         bench.released(&prepared, &[&target]).await?;
     }
     Ok(())
+}
+
+async fn target_of_another_volume(bench: &Bench) -> Result<(), Stopped> {
+    let (first, second) = (bench.prepared().await?, bench.prepared().await?);
+    let target = bench.published(&first).await?;
+    bench.write(&first.capability, &target, "of the first").await;
+    if let Answer::Reply(_) = bench.exchange(bench.publish(&second, &target)).await {
+        bench.write(&second.capability, &target, "of the second").await;
+        bench.provoke(bench.unpublish(&second, &target)).await;
+        let elsewhere = bench.published(&second).await?;
+        bench.read(&second.capability, &elsewhere).await;
+        bench.released(&second, &[&elsewhere]).await?;
+    } else {
+        bench.released(&second, &[]).await?;
+    }
+    bench.released(&first, &[&target]).await
 }
 
 async fn overlapping_calls(bench: &Bench) -> Result<(), Stopped> {
@@ -279,6 +304,21 @@ async fn overlapping_targets(bench: &Bench) -> Result<(), Stopped> {
     bench.together(targets.iter().map(|target| bench.unpublish(&prepared, target).into()).collect()).await;
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     bench.released(&prepared, &targets).await
+}
+
+async fn beside_an_unpublish(bench: &Bench) -> Result<(), Stopped> {
+    let capability = bench.facts.supported.iter().find(|it| is_multi_node(mode(it))).cloned();
+    let prepared = bench.prepared_for(capability.unwrap_or_else(|| bench.capability())).await?;
+    let old = bench.published(&prepared).await?;
+    let new = bench.target().await?;
+    bench.together(vec![bench.unpublish(&prepared, &old).into(), bench.publish(&prepared, &new).into()]).await;
+    // A mode with one target only may refuse, and so may a driver that is busy.
+    if bench.ask(bench.publish(&prepared, &new)).await.is_ok() {
+        bench.look(&new).await;
+        bench.write(&prepared.capability, &new, "beside").await;
+        bench.read(&prepared.capability, &new).await;
+    }
+    bench.released(&prepared, &[&old, &new]).await
 }
 
 async fn every_capability_in_turn(bench: &Bench) -> Result<(), Stopped> {

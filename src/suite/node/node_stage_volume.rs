@@ -33,6 +33,8 @@ scenarios! { "node_stage_volume":
         ["NODE-STAGE-025", "NODE-STAGE-037"];
     file_system_and_flags_that_do_not_exist, "stages with an unknown file system, then with an unknown mount flag",
         [STAGE_UNSTAGE_VOLUME], ["NODE-STAGE-025"];
+    path_of_a_volume_before, "stages a volume where another one was staged before, and uses both in turn",
+        [STAGE_UNSTAGE_VOLUME], ["NODE-UNPUBLISH-002", "NODE-UNSTAGE-002", "NODE-PUBLISH-056"];
     overlapping_calls, "stages eight times at once, then again", [STAGE_UNSTAGE_VOLUME],
         ["GEN-CONC-003", "GEN-ERR-016", "NODE-STAGE-006"];
 }
@@ -137,6 +139,25 @@ async fn file_system_and_flags_that_do_not_exist(bench: &Bench) -> Result<(), St
         }
     }
     Ok(())
+}
+
+async fn path_of_a_volume_before(bench: &Bench) -> Result<(), Stopped> {
+    let mut first = bench.prepared().await?;
+    let path = first.staging.clone();
+    let target = bench.published(&first).await?;
+    bench.write(&first.capability, &target, "of the first").await;
+    bench.released(&first, &[&target]).await?;
+    bench.make_directory(path.clone().into()).await?;
+    let mut second = bench.unstaged(bench.volume().await?, bench.capability()).await?;
+    second.staging = path;
+    bench.need(bench.stage(&second)).await?;
+    let target = bench.published(&second).await?;
+    bench.write(&second.capability, &target, "of the second").await;
+    bench.released(&second, &[&target]).await?;
+    first = bench.prepare(first.volume, first.capability).await?;
+    let target = bench.published(&first).await?;
+    bench.read(&first.capability, &target).await;
+    bench.released(&first, &[&target]).await
 }
 
 async fn overlapping_calls(bench: &Bench) -> Result<(), Stopped> {

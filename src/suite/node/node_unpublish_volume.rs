@@ -1,5 +1,7 @@
 //! NodeUnpublishVolume: repetitions, targets that are not published, siblings, missing fields, unknown volumes.
 
+use std::time::Duration;
+
 use crate::{
     csi::v1::NodeUnpublishVolumeRequest,
     suite::{
@@ -7,6 +9,7 @@ use crate::{
         facts::{is_multi_node, mode},
         scenario::scenarios,
     },
+    sut::Answer,
 };
 
 scenarios! { "node_unpublish_volume":
@@ -15,11 +18,14 @@ scenarios! { "node_unpublish_volume":
     ];
     target_is_removed, "publishes and unpublishes a directory and a device", [],
         ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-010", "NODE-UNPUBLISH-014"];
-    never_published, "unpublishes a target that was never published", [], ["NODE-UNPUBLISH-006"];
+    never_published, "unpublishes a target that was never published, absent and as a bare directory", [],
+        ["NODE-UNPUBLISH-006"];
     missing_fields, "leaves out volume and target, one at a time", [],
         ["NODE-UNPUBLISH-008", "NODE-UNPUBLISH-011", "GEN-ERR-006", "GEN-ERR-025", "GEN-ERR-027"];
     volume_that_does_not_exist, "unpublishes a deleted volume, and one that never was", [], ["NODE-UNPUBLISH-017"];
     siblings_stay, "unpublishes one target of several, and uses the others", [], ["NODE-UNPUBLISH-002"];
+    in_a_hurry, "unpublishes with a deadline that no driver meets, and goes on if the answer is OK all the same", [],
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-014", "NODE-UNSTAGE-017"];
     data_outlives_unpublishing, "writes, unpublishes, publishes and reads", [], ["NODE-UNPUBLISH-002"];
 }
 
@@ -48,6 +54,10 @@ async fn never_published(bench: &Bench) -> Result<(), Stopped> {
     let prepared = bench.prepared().await?;
     let target = bench.target().await?;
     bench.provoke(bench.unpublish(&prepared, &target)).await;
+    // So it looks after a driver that was killed between the unmount and the removal; whether the directory, which no
+    // call made, is left there is nobody's business.
+    bench.make_directory(target.clone().into()).await?;
+    bench.together(vec![bench.unpublish(&prepared, &target).into()]).await;
     bench.released(&prepared, &[]).await
 }
 
@@ -91,6 +101,19 @@ async fn siblings_stay(bench: &Bench) -> Result<(), Stopped> {
     }
     let targets: Vec<&str> = siblings.iter().map(String::as_str).collect();
     bench.released(&prepared, &targets).await
+}
+
+async fn in_a_hurry(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.published(&prepared).await?;
+    let answer = bench.hurry(Duration::from_millis(1), bench.unpublish(&prepared, &target)).await;
+    if matches!(answer, Answer::Reply(_)) {
+        bench.look(&target).await;
+        if !prepared.staging.is_empty() {
+            bench.provoke(bench.unstage(&prepared)).await;
+        }
+    }
+    bench.released(&prepared, &[&target]).await
 }
 
 async fn data_outlives_unpublishing(bench: &Bench) -> Result<(), Stopped> {

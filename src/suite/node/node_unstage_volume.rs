@@ -11,12 +11,16 @@ scenarios! { "node_unstage_volume":
         "NODE-UNSTAGE-001", "NODE-UNSTAGE-002", "NODE-UNSTAGE-008", "NODE-UNSTAGE-009", "NODE-UNSTAGE-016",
         "NODE-UNSTAGE-017",
     ];
+    staged_again, "unstages a volume, stages it again at the same path, and uses it", [STAGE_UNSTAGE_VOLUME],
+        ["NODE-UNSTAGE-002", "NODE-UNSTAGE-008", "NODE-STAGE-006", "NODE-PUBLISH-065"];
     never_staged, "unstages a volume that was never staged, at a path that exists and at one that does not",
         [STAGE_UNSTAGE_VOLUME], ["NODE-UNSTAGE-009"];
     missing_fields, "leaves out volume and path, one at a time", [STAGE_UNSTAGE_VOLUME],
         ["NODE-UNSTAGE-011", "NODE-UNSTAGE-013", "GEN-ERR-006", "GEN-ERR-025", "GEN-ERR-027"];
     volume_that_does_not_exist, "unstages a deleted volume, and one that never was", [STAGE_UNSTAGE_VOLUME],
         ["NODE-UNSTAGE-019"];
+    while_published, "unstages a volume that is still published, which is an error of the orchestrator, and cleans up",
+        [STAGE_UNSTAGE_VOLUME], ["NODE-UNPUBLISH-006"];
     data_outlives_unstaging, "writes, unstages, stages and reads", [STAGE_UNSTAGE_VOLUME],
         ["NODE-UNSTAGE-002", "NODE-UNPUBLISH-002"];
 }
@@ -31,6 +35,17 @@ async fn repeat_is_idempotent(bench: &Bench) -> Result<(), Stopped> {
     bench.provoke(bench.stage(&prepared)).await;
     bench.provoke(bench.unstage(&prepared)).await;
     Ok(())
+}
+
+async fn staged_again(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    bench.need(bench.unstage(&prepared)).await?;
+    bench.make_directory(prepared.staging.clone().into()).await?;
+    bench.need(bench.stage(&prepared)).await?;
+    let target = bench.published(&prepared).await?;
+    bench.write(&prepared.capability, &target, "staged again").await;
+    bench.read(&prepared.capability, &target).await;
+    bench.released(&prepared, &[&target]).await
 }
 
 async fn never_staged(bench: &Bench) -> Result<(), Stopped> {
@@ -57,6 +72,14 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
         bench.provoke(NodeUnstageVolumeRequest { volume_id, staging_target_path }).await;
     }
     Ok(())
+}
+
+async fn while_published(bench: &Bench) -> Result<(), Stopped> {
+    let prepared = bench.prepared().await?;
+    let target = bench.published(&prepared).await?;
+    bench.provoke(bench.unstage(&prepared)).await;
+    // Whatever came of that, the target can be taken away.
+    bench.released(&prepared, &[&target]).await
 }
 
 async fn data_outlives_unstaging(bench: &Bench) -> Result<(), Stopped> {
