@@ -349,6 +349,7 @@ async fn play(arguments: &OrchestrateArguments, ground: Ground, seed: u64) -> Re
         steady_after.as_secs_f64(),
         gone_after.as_secs_f64()
     );
+    stuck.iter().for_each(|one| anstream::eprintln!("{one}"));
     let is_well = stuck.is_empty() && seen.is_empty();
     let stopped = stuck.iter().map(|one| (one.object.clone(), one.to_string())).chain(seen).collect();
     let circumstances = Circumstances {

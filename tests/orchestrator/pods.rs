@@ -22,11 +22,16 @@ use super::{
 #[test]
 fn t35_a_node_reboots_and_its_pod_starts_in_place() {
     play(async {
-        let mut recorded = Recorded::begin(1).await;
-        recorded.mounted(VolumeMode::Filesystem).await;
+        // The second node: with the first the controller would go down too, and all sidecars would start again.
+        let mut recorded = Recorded::begin(2).await;
+        recorded.stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
+        recorded.stage.bound("c1").await;
+        recorded.stage.pod("p1", "c1", "n2");
+        recorded.stage.running("p1").await;
+        recorded.name();
         recorded.begin_here();
-        recorded.stage.cluster.reboot_node("n1").await.unwrap();
-        recorded.stage.cluster.start_kubelet("n1").unwrap();
+        recorded.stage.cluster.reboot_node("n2").await.unwrap();
+        recorded.stage.cluster.start_kubelet("n2").unwrap();
         recorded.stage.until("the pod waits", |tables| !tables.pods["p1"].containers_run).await;
         recorded.stage.running("p1").await;
         recorded.end().await;
@@ -119,6 +124,7 @@ fn t37_a_driver_that_wants_fresh_tokens() {
         })
         .await;
         let mut recorded = Recorded::of(stage);
+        recorded.begin_here();
         recorded.mounted(VolumeMode::Filesystem).await;
         sleep(Duration::from_secs(100)).await;
         let tokens = tokens(&recorded);
@@ -227,7 +233,8 @@ fn the_group_of_a_pod_goes_to_a_driver_that_can_mount_in_it() {
         };
         stage.cluster.create_pod(pod).unwrap();
         stage.running("p1").await;
-        let groups = stage.recorder.history().events.iter().filter_map(|event| match &event.kind {
+        let history = stage.recorder.history();
+        let groups = history.events.iter().filter_map(|event| match &event.kind {
             EventKind::Call(call) => match &call.request {
                 Request::NodeStageVolume(request) => request.volume_capability.clone(),
                 Request::NodePublishVolume(request) => request.volume_capability.clone(),

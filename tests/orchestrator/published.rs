@@ -142,7 +142,7 @@ impl Story {
         let without = ["Controller.PUBLISH_UNPUBLISH_VOLUME", "Node.STAGE_UNSTAGE_VOLUME"];
         setup.configuration.without = without.iter().map(|name| name.parse().unwrap()).collect();
         let watcher = transcript.clone();
-        setup.mount_pods = Arc::new(move |node: &str| {
+        setup.mount_pods = Box::new(move |node: &str| {
             let mut options =
                 MemoryOptions { protocol, watcher: Some(Arc::new(watcher.clone())), ..MemoryOptions::new(node) };
             change(&mut options);

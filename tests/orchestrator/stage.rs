@@ -51,7 +51,7 @@ pub(crate) struct Setup {
     pub(crate) configuration: Configuration,
     pub(crate) attach_required: bool,
     pub(crate) seed: u64,
-    pub(crate) mount_pods: Arc<MountPodOptions>,
+    pub(crate) mount_pods: Box<MountPodOptions>,
 }
 
 impl Setup {
@@ -59,7 +59,7 @@ impl Setup {
         let nodes: Vec<String> = (1..=nodes).map(|number| format!("n{number}")).collect();
         // Two pods of a node with a single-writer volume are everyday business of Kubernetes.
         let configuration = Configuration { second_target: SecondTarget::Allow, ..Configuration::default() };
-        let mount_pods: Arc<MountPodOptions> = Arc::new(|node: &str| MemoryOptions::new(node));
+        let mount_pods: Box<MountPodOptions> = Box::new(|node: &str| MemoryOptions::new(node));
         Self { nodes, configuration, attach_required: true, seed: 1, mount_pods }
     }
 }
@@ -85,11 +85,15 @@ impl Stage {
         for at in 0..setup.nodes.len() {
             let mut names = setup.nodes.clone();
             names.rotate_left(at);
+            // A node lies in the topology of its position, as each of the drivers has to see it.
+            let mut topologies = setup.configuration.topologies.clone();
+            let places = topologies.len();
+            topologies.rotate_left(at % places);
             let options = (setup.mount_pods)(&names[0]);
             let world = SharedWorld::of(&options);
             worlds.push(world.clone());
             let process = Process {
-                configuration: Configuration { nodes: names.clone(), ..setup.configuration.clone() },
+                configuration: Configuration { nodes: names.clone(), topologies, ..setup.configuration.clone() },
                 store: driver_store.clone(),
                 content: content.clone(),
                 world,

@@ -35,6 +35,12 @@ impl Names {
                 replacements.push((content.handle.clone(), format!("$SNAP({})", snapshot.metadata.name)));
             }
         }
+        for group in tables.group_snapshots.values() {
+            replacements.push((group.metadata.uid.clone(), format!("$UID({})", group.metadata.name)));
+            if let Some(content) = tables.group_snapshot_contents.get(&group.content) {
+                replacements.push((content.handle.clone(), format!("$GROUP({})", group.metadata.name)));
+            }
+        }
         Self { replacements }
     }
 
