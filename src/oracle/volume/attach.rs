@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     csi::v1,
-    history::Request,
+    history::{Reply, Request},
     oracle::{
         capability::Capability,
         configurations::Branch,
@@ -55,7 +55,7 @@ pub(super) fn expect_publish(
     }
     let Some(capability) = request.volume_capability.as_ref().map(Capability::from) else { return expectation };
     unsupported(world, &mut expectation, &capability);
-    if made_for(world, state, &capability) {
+    if made_for(world, state, &capability, &request.volume_context) {
         let truth = "the volume was made for this capability";
         expectation.untrue.push((InvalidArgument, rule!("CTRL-CREATE-030"), truth));
     }
@@ -76,11 +76,21 @@ pub(super) fn expect_publish(
     expectation
 }
 
-/// Whether the capability is among those that the volume was created for.
-fn made_for(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
-    let created = state.created.and_then(|call| world.operations.get(call)).map(Operation::request);
-    matches!(created, Some(Request::CreateVolume(created))
-        if created.volume_capabilities.iter().map(Capability::from).any(|it| it == *capability))
+/// Whether the capability is among those that the volume was created for, and the context is the one that it was given.
+fn made_for(
+    world: &World<'_>,
+    state: &Volume,
+    capability: &Capability,
+    context: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    let created = state.created.and_then(|call| world.operations.get(call));
+    let Some((Request::CreateVolume(request), Some(Answer::Ok(Reply::CreateVolume(reply))))) =
+        created.map(|operation| (operation.request(), operation.answer()))
+    else {
+        return false;
+    };
+    let own = reply.volume.as_ref().is_some_and(|volume| volume.volume_context == *context);
+    own && request.volume_capabilities.iter().map(Capability::from).any(|it| it == *capability)
 }
 
 /// Calls that may be under way beside one: a node may have room for so many more than is seen.
