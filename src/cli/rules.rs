@@ -57,4 +57,9 @@ fn coverage(aimed_at: &BTreeSet<RuleId>) {
         anstream::println!("{topic:<16} {aimed:>4} of {all:>4}");
     }
     anstream::println!("{:<16} {:>4} of {:>4} observable rules are aimed at by a scenario", "", total.0, total.1);
+    let beyond: Vec<RuleId> = RuleId::all().filter(|id| !id.rule().beyond_reach.is_empty()).collect();
+    anstream::println!("\n{} are beyond reach:", beyond.len());
+    for id in beyond {
+        anstream::println!("{id}  {}", id.rule().beyond_reach);
+    }
 }

@@ -150,28 +150,20 @@ pub(super) fn conclude(
     circumstances: Circumstances,
     reports: &ReportOptions,
 ) -> Result<Exit, Failure> {
-    report(&Certificate::new(history, &judge(history), circumstances), reports)
-}
-
-/// Writes a certificate in all forms that were asked for.
-///
-/// # Errors
-///
-/// When a report cannot be written.
-pub(super) fn report(certificate: &Certificate, reports: &ReportOptions) -> Result<Exit, Failure> {
+    let certificate = Certificate::new(history, &judge(history), circumstances);
     let json = certificate.to_json().map_err(Failure::ours)?;
     if let Some(path) = &reports.json {
         fs::write(path, &json).map_err(|error| cannot_write(path, &error))?;
     }
     if let Some(path) = &reports.junit {
-        let xml = junit(certificate).map_err(Failure::ours)?;
+        let xml = junit(&certificate).map_err(Failure::ours)?;
         fs::write(path, xml).map_err(|error| cannot_write(path, &error))?;
     }
     if let Some(path) = &reports.html {
-        fs::write(path, html(certificate)).map_err(|error| cannot_write(path, &error))?;
+        fs::write(path, html(&certificate)).map_err(|error| cannot_write(path, &error))?;
     }
     match reports.format {
-        Format::Text => anstream::print!("{}", terminal(certificate)),
+        Format::Text => anstream::print!("{}", terminal(&certificate)),
         Format::Json => anstream::print!("{json}"),
     }
     // Without a single answer there was nothing to certify.

@@ -9,6 +9,7 @@ mod block;
 mod capability;
 mod capacity;
 mod catalogue;
+mod cautious;
 mod conduct;
 mod crash_recovery;
 mod data_loss;

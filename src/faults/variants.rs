@@ -24,6 +24,7 @@ use crate::{
 pub(super) fn variants() -> Vec<Seeded> {
     let mut all = answers();
     all.extend(settings());
+    all.extend(super::cautious::variants());
     all.extend(Capability::all().map(without));
     all
 }

@@ -1,6 +1,6 @@
 //! What can happen in a run: calls, their outcomes, observations of the node, faults.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use super::{Reply, Request};
 
@@ -10,7 +10,8 @@ use super::{Reply, Request};
 pub struct CallId(pub u64);
 
 /// Something that happened, and when.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Event {
     /// Microseconds since the history began.
     pub at: u64,
@@ -20,7 +21,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A client sent a request.
@@ -43,47 +44,6 @@ pub enum EventKind {
         /// What became of it.
         phase: Phase,
     },
-}
-
-/// An event as it stands on a line. Flattening would read each value twice, by way of a tree.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    at: u64,
-    call: Option<Call>,
-    r#return: Option<Return>,
-    observed: Option<Observation>,
-    fault: Option<Fault>,
-    scenario: Option<Scenario>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Return {
-    call: CallId,
-    outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scenario {
-    name: String,
-    phase: Phase,
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Line { at, call, r#return, observed, fault, scenario } = Line::deserialize(deserializer)?;
-        let returned = r#return.map(|Return { call, outcome }| EventKind::Return { call, outcome });
-        let scenario = scenario.map(|Scenario { name, phase }| EventKind::Scenario { name, phase });
-        let (observed, fault) = (observed.map(EventKind::Observed), fault.map(EventKind::Fault));
-        let kinds = [call.map(EventKind::Call), returned, observed, fault, scenario];
-        let mut kinds = kinds.into_iter().flatten();
-        match (kinds.next(), kinds.next()) {
-            (Some(kind), None) => Ok(Self { at, kind }),
-            _ => Err(D::Error::custom("an event is one of call, return, observed, fault and scenario")),
-        }
-    }
 }
 
 /// A request on its way.
@@ -188,6 +148,19 @@ pub enum Observation {
         /// The name of the error (`EROFS`), empty when it worked.
         error: String,
     },
+    /// Blocks that were written through a published path: to a device, or to a file in a directory.
+    Blocks {
+        /// The node.
+        node: String,
+        /// The published path.
+        path: String,
+        /// Where each of them begins.
+        offsets: Vec<u64>,
+        /// How long each of them is.
+        length: u64,
+        /// The name of the error (`EROFS`), empty when all of them were written.
+        error: String,
+    },
     /// An attempt to read through a published path.
     Read {
         /// The node.
@@ -243,6 +216,9 @@ pub enum Observation {
         bytes: u64,
         /// Keys of the secrets that were found.
         leaked: Vec<String>,
+        /// Mount flags of requests that were found.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        flags: Vec<String>,
     },
     /// A directory of nobody the driver knows, put where a careless driver reaches it.
     Stranger {
@@ -266,6 +242,49 @@ pub enum Observation {
         /// How often a volume was published and unpublished in between.
         rounds: u64,
     },
+    /// The driver's process, ended for that, was launched in another way for a while.
+    Launched {
+        /// The instance.
+        instance: String,
+        /// In which way.
+        way: Launch,
+        /// Whether the command line names the endpoint, or nothing but the environment does.
+        by_argument: bool,
+        /// Whether it answered GetPluginInfo at the endpoint in time.
+        answered: bool,
+        /// How it ended by itself, or empty.
+        exit: String,
+    },
+    /// The driver's process was searched for TCP ports on which it listens beside its socket.
+    Ports {
+        /// The instance.
+        instance: String,
+        /// Those on which it serves CSI.
+        serving: Vec<u16>,
+        /// How many others there are: for metrics, for health.
+        others: u32,
+    },
+    /// The files that the driver's process holds open to append to, which is what logs are.
+    LogFiles {
+        /// The instance.
+        instance: String,
+        /// Their paths.
+        paths: Vec<String>,
+    },
+}
+
+/// A way to launch a driver that shows what it relies on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Launch {
+    /// At another endpoint, `unix:///` and an absolute path, where nothing is yet.
+    Elsewhere,
+    /// Where a process that was killed has left its socket.
+    OverStaleSocket,
+    /// With nothing in its environment but the endpoint, the search path for programs, and what the profile sets.
+    Bare,
+    /// With an endpoint in a directory that does not exist.
+    Misconfigured,
 }
 
 /// What a path is.

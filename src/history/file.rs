@@ -107,7 +107,9 @@ impl History {
     ///
     /// When the file cannot be read or is no history.
     pub fn read(path: &Path) -> Result<Self, HistoryError> {
-        Self::parse(path, open(path)?)
+        let fail = |error| HistoryError::Read { path: path.to_owned(), error };
+        let file = File::open(path).map_err(fail)?;
+        Self::parse(path, BufReader::new(file))
     }
 
     /// Reads a history from anywhere; `path` names the source in errors.
@@ -115,10 +117,33 @@ impl History {
     /// # Errors
     ///
     /// As [`History::read`].
-    pub fn parse(path: &Path, reader: impl BufRead) -> Result<Self, HistoryError> {
-        let mut reader = Reader::new(path, reader)?;
-        let events = reader.by_ref().collect::<Result<_, _>>()?;
-        Ok(Self { header: reader.header, events })
+    pub fn parse(path: &Path, mut reader: impl BufRead) -> Result<Self, HistoryError> {
+        let path = path.to_owned();
+        let mut line = Vec::new();
+        let mut next = |line: &mut Vec<u8>| {
+            line.clear();
+            reader.read_until(b'\n', line)
+        };
+        next(&mut line).map_err(|error| HistoryError::Read { path: path.clone(), error })?;
+        let header: Header = serde_json::from_slice(&line)
+            .map_err(|error| HistoryError::NoHeader { path: path.clone(), error: error.to_string() })?;
+        if header.format != FORMAT {
+            return Err(HistoryError::Version { path, found: header.format });
+        }
+        let mut events = Vec::new();
+        for number in 2.. {
+            let read = next(&mut line).map_err(|error| HistoryError::Read { path: path.clone(), error })?;
+            if read == 0 {
+                break;
+            }
+            match serde_json::from_slice::<Event>(&line) {
+                Ok(event) => events.push(event),
+                Err(_) if line.last() != Some(&b'\n') => break,
+                Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
+                Err(error) => return Err(HistoryError::Line { path, line: number, error: error.to_string() }),
+            }
+        }
+        Ok(Self { header, events })
     }
 
     /// The last moment of the history, in microseconds since its beginning.
@@ -129,97 +154,6 @@ impl History {
     /// How many calls it holds.
     pub fn calls(&self) -> usize {
         self.events.iter().filter(|event| matches!(event.kind, EventKind::Call(_))).count()
-    }
-}
-
-fn open(path: &Path) -> Result<BufReader<File>, HistoryError> {
-    let fail = |error| HistoryError::Read { path: path.to_owned(), error };
-    Ok(BufReader::with_capacity(1 << 16, File::open(path).map_err(fail)?))
-}
-
-/// Reads a history, event by event.
-///
-/// A last line that was cut off, as a crash leaves it, is dropped.
-#[derive(Debug)]
-pub struct Reader<R> {
-    path: PathBuf,
-    header: Header,
-    reader: R,
-    /// The line that was read last, counted from 1.
-    number: usize,
-    line: Vec<u8>,
-    ended: bool,
-}
-
-impl Reader<BufReader<File>> {
-    /// Opens a file and reads its header.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or is no history.
-    pub fn open(path: &Path) -> Result<Self, HistoryError> {
-        Self::new(path, open(path)?)
-    }
-}
-
-impl<R: BufRead> Reader<R> {
-    /// Reads the header; `path` names the source in errors.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reader::open`].
-    pub fn new(path: &Path, reader: R) -> Result<Self, HistoryError> {
-        let path = path.to_owned();
-        let mut reader = Self { path, header: Header::default(), reader, number: 0, line: Vec::new(), ended: false };
-        reader.next_line()?;
-        let path = || reader.path.clone();
-        reader.header = serde_json::from_slice(&reader.line)
-            .map_err(|error| HistoryError::NoHeader { path: path(), error: error.to_string() })?;
-        if reader.header.format != FORMAT {
-            return Err(HistoryError::Version { path: path(), found: reader.header.format });
-        }
-        Ok(reader)
-    }
-
-    /// About the run as a whole.
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// Whether there was another line.
-    fn next_line(&mut self) -> Result<bool, HistoryError> {
-        self.line.clear();
-        self.number += 1;
-        let read = self.reader.read_until(b'\n', &mut self.line);
-        Ok(read.map_err(|error| HistoryError::Read { path: self.path.clone(), error })? > 0)
-    }
-
-    fn next_event(&mut self) -> Result<Option<Event>, HistoryError> {
-        while self.next_line()? {
-            match serde_json::from_slice::<Event>(&self.line) {
-                Ok(event) => return Ok(Some(event)),
-                Err(_) if self.line.last() != Some(&b'\n') => break,
-                Err(_) if self.line.iter().all(u8::is_ascii_whitespace) => {}
-                Err(error) => {
-                    let (path, line) = (self.path.clone(), self.number);
-                    return Err(HistoryError::Line { path, line, error: error.to_string() });
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl<R: BufRead> Iterator for Reader<R> {
-    type Item = Result<Event, HistoryError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.next_event();
-        self.ended = !matches!(next, Ok(Some(_)));
-        next.transpose()
     }
 }
 

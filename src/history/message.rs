@@ -1,6 +1,6 @@
 //! Requests and replies of every RPC as one type each, and their canonical JSON.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
@@ -198,6 +198,32 @@ messages! {
 }
 
 impl Request {
+    /// The secrets that the request carries; `None` where it has no place for any.
+    pub const fn secrets(&self) -> Option<&BTreeMap<String, String>> {
+        Some(match self {
+            Self::CreateVolume(it) => &it.secrets,
+            Self::DeleteVolume(it) => &it.secrets,
+            Self::ControllerPublishVolume(it) => &it.secrets,
+            Self::ControllerUnpublishVolume(it) => &it.secrets,
+            Self::ValidateVolumeCapabilities(it) => &it.secrets,
+            Self::CreateSnapshot(it) => &it.secrets,
+            Self::DeleteSnapshot(it) => &it.secrets,
+            Self::ListSnapshots(it) => &it.secrets,
+            Self::GetSnapshot(it) => &it.secrets,
+            Self::ControllerExpandVolume(it) => &it.secrets,
+            Self::ControllerModifyVolume(it) => &it.secrets,
+            Self::CreateVolumeGroupSnapshot(it) => &it.secrets,
+            Self::DeleteVolumeGroupSnapshot(it) => &it.secrets,
+            Self::GetVolumeGroupSnapshot(it) => &it.secrets,
+            Self::NodeStageVolume(it) => &it.secrets,
+            Self::NodePublishVolume(it) => &it.secrets,
+            Self::NodeExpandVolume(it) => &it.secrets,
+            Self::GetMetadataAllocated(it) => &it.secrets,
+            Self::GetMetadataDelta(it) => &it.secrets,
+            _ => return None,
+        })
+    }
+
     /// The request as a message whose fields can be walked.
     pub fn to_dynamic(&self) -> DynamicMessage {
         dynamic(Self::descriptor(self.rpc()), &self.encode())
@@ -323,6 +349,14 @@ mod tests {
 
     fn round_trip(reply: &Reply) -> Reply {
         serde_json::from_str(&serde_json::to_string(reply).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_the_interface_has_a_place_for_them() {
+        for &rpc in Rpc::ALL {
+            let has_place = Request::descriptor(rpc).get_field_by_name("secrets").is_some();
+            assert_eq!(Request::empty(rpc).secrets().is_some(), has_place, "{rpc}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Whoever talks to a driver writes one; the oracle reads it. On disk it is JSON Lines, versioned; secrets are redacted
 //! before anything is written. The history knows nothing of rules.
 
-mod background;
 mod event;
 mod file;
 mod merge;
@@ -11,10 +10,10 @@ mod message;
 mod record;
 mod redact;
 
-pub use background::in_background;
-pub use event::{Call, CallId, Event, EventKind, Fault, Lost, Mount, Observation, Outcome, PathKind, Phase, Status};
-pub use file::{FORMAT, Header, History, HistoryError, Reader, Recording, Writer};
-pub use merge::Recordings;
+pub use event::{
+    Call, CallId, Event, EventKind, Fault, Launch, Lost, Mount, Observation, Outcome, PathKind, Phase, Status,
+};
+pub use file::{FORMAT, Header, History, HistoryError, Recording, Writer};
 pub use message::{Reply, Request, descriptors, to_json};
 pub use record::Recorder;
-pub use redact::{REDACTED, Redactor};
+pub use redact::{ALTERED, DENIED, REDACTED, Redactor};

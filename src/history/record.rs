@@ -117,6 +117,11 @@ impl Recorder {
         self.state().redactor.learn(secrets);
     }
 
+    /// Remembers secrets that are wrong on purpose; see [`Redactor::mark`].
+    pub fn mark<'a>(&self, secrets: impl IntoIterator<Item = (&'a String, &'a String)>, written: &'static str) {
+        self.state().redactor.mark(secrets, written);
+    }
+
     /// Remembers an id that is made up: every call that carries it will say so.
     pub fn invent(&self, id: &str) {
         self.state().invented.insert(id.to_owned());

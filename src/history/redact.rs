@@ -11,6 +11,12 @@ use super::{Reply, Request, message::descriptors};
 /// Stands where a secret was.
 pub const REDACTED: &str = "***redacted***";
 
+/// Stands where a secret was that had been altered, so that it authenticates nobody.
+pub const ALTERED: &str = "***redacted: altered***";
+
+/// Stands where a secret of somebody was who may do nothing.
+pub const DENIED: &str = "***redacted: of somebody without permission***";
+
 /// Secrets shorter than this are too common to be searched for in texts.
 const SEARCHABLE: usize = 8;
 
@@ -19,6 +25,8 @@ const SEARCHABLE: usize = 8;
 pub struct Redactor {
     /// Secret values by their key; only those that are long enough to be told from chance.
     known: BTreeMap<String, String>,
+    /// Secrets that are wrong on purpose, and what is written in their place.
+    wrong: BTreeMap<String, &'static str>,
 }
 
 impl Redactor {
@@ -31,13 +39,18 @@ impl Redactor {
         }
     }
 
+    /// Remembers secrets that are wrong on purpose; [`ALTERED`] or [`DENIED`] stands in their place.
+    pub fn mark<'a>(&mut self, secrets: impl IntoIterator<Item = (&'a String, &'a String)>, written: &'static str) {
+        self.wrong.extend(secrets.into_iter().map(|(_, value)| (value.clone(), written)));
+    }
+
     /// The request as it may be written: each field that the interface marks `csi_secret` keeps its keys only.
     ///
     /// The secrets in it are learnt on the way.
     pub fn request(&mut self, request: &Request) -> Request {
         let mut message = request.to_dynamic();
         let mut found = BTreeMap::new();
-        if !redact_fields(&mut message, &mut found) {
+        if !self.redact_fields(&mut message, &mut found) {
             return request.clone();
         }
         self.learn(&found);
@@ -88,6 +101,42 @@ impl Redactor {
         self.known.iter().filter(|(_, value)| holds(value)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Empties the values of every secret field; `true` when there was one.
+    fn redact_fields(&self, message: &mut DynamicMessage, found: &mut BTreeMap<String, String>) -> bool {
+        let Some(secret) = secret_option() else { return false };
+        let mut any = false;
+        for (field, value) in message.fields_mut() {
+            let marked = matches!(&*field.options().get_extension(&secret), Value::Bool(true));
+            match value {
+                Value::Map(entries) if marked => {
+                    for (key, value) in entries.iter_mut() {
+                        let mut written = REDACTED;
+                        if let (Some(key), Some(value)) = (key.as_str(), value.as_str()) {
+                            written = self.wrong.get(value).copied().unwrap_or(REDACTED);
+                            found.insert(key.to_owned(), value.to_owned());
+                        }
+                        *value = Value::String(written.to_owned());
+                        any = true;
+                    }
+                }
+                Value::String(text) if marked => {
+                    *text = REDACTED.to_owned();
+                    any = true;
+                }
+                Value::Message(inner) => any |= self.redact_fields(inner, found),
+                Value::List(values) => {
+                    for value in values {
+                        if let Value::Message(inner) = value {
+                            any |= self.redact_fields(inner, found);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        any
+    }
+
     fn clean_strings(&self, message: &mut DynamicMessage) {
         for (_, value) in message.fields_mut() {
             self.clean_value(value);
@@ -103,40 +152,6 @@ impl Redactor {
             _ => {}
         }
     }
-}
-
-/// Empties the values of every secret field; `true` when there was one.
-fn redact_fields(message: &mut DynamicMessage, found: &mut BTreeMap<String, String>) -> bool {
-    let Some(secret) = secret_option() else { return false };
-    let mut any = false;
-    for (field, value) in message.fields_mut() {
-        let marked = matches!(&*field.options().get_extension(&secret), Value::Bool(true));
-        match value {
-            Value::Map(entries) if marked => {
-                for (key, value) in entries.iter_mut() {
-                    if let (Some(key), Some(value)) = (key.as_str(), value.as_str()) {
-                        found.insert(key.to_owned(), value.to_owned());
-                    }
-                    *value = Value::String(REDACTED.to_owned());
-                    any = true;
-                }
-            }
-            Value::String(text) if marked => {
-                *text = REDACTED.to_owned();
-                any = true;
-            }
-            Value::Message(inner) => any |= redact_fields(inner, found),
-            Value::List(values) => {
-                for value in values {
-                    if let Value::Message(inner) = value {
-                        any |= redact_fields(inner, found);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    any
 }
 
 fn secret_option() -> Option<ExtensionDescriptor> {
@@ -178,6 +193,19 @@ mod tests {
             assert!(text.contains("password") && !text.contains("correct-horse"), "{text}");
         }
         assert_eq!(with_secrets, 19);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_secret_on_purpose_is_written_in_its_place() {
+        let mut redactor = Redactor::default();
+        redactor.mark(&secrets(), ALTERED);
+        let request = v1::DeleteVolumeRequest { volume_id: "v".into(), secrets: secrets() };
+        let Request::DeleteVolume(written) = redactor.request(&request.into()) else { panic!() };
+        assert_eq!(written.secrets["password"], ALTERED);
+        let other = BTreeMap::from([("password".to_owned(), "another-one".to_owned())]);
+        let request = v1::DeleteVolumeRequest { volume_id: "v".into(), secrets: other };
+        let Request::DeleteVolume(written) = redactor.request(&request.into()) else { panic!() };
+        assert_eq!(written.secrets["password"], REDACTED);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What certainly holds of other objects while a call runs.
 
 use super::{
+    capability::{Access, Capability},
     judge::Judge,
     lists::Certain,
     names::Names,
@@ -23,7 +24,7 @@ impl Judge<'_> {
         let group = self.groups.of(&self.names, operation).map(|object| object.open.clone());
         let own = (volume.is_none() && snapshot.is_none() && group.is_none()).then(|| vec![operation.call.id]);
         for call in volume.into_iter().chain(snapshot).chain(group).chain(own).flatten() {
-            let Some(operation) = self.world.operations.get(call).cloned() else { continue };
+            let Some(operation) = self.world.operations.get(call).copied() else { continue };
             let now = self.surroundings(&operation);
             if let Some(known) = self.world.surroundings.get_mut(&call) {
                 *known = known.and(&now);
@@ -77,11 +78,11 @@ impl Judge<'_> {
     }
 
     fn volume_source(&self, id: &str, operation: &Operation<'_>) -> Source {
-        let unknown = Source { existence: Existence::Unknown, size: 0 };
+        let unknown = Source { existence: Existence::Unknown, size: 0, access: None };
         let key = self.names.volume(id, operation.started);
         let Some(object) = self.volumes.get(&key) else {
             let existence = if operation.invented(id) { Existence::Absent } else { Existence::Unknown };
-            return Source { existence, size: 0 };
+            return Source { existence, size: 0, access: None };
         };
         let Some(first) = object.worlds.states().next() else { return unknown };
         let existence = first.existence_of(id);
@@ -89,22 +90,33 @@ impl Judge<'_> {
             return unknown;
         }
         let size = if object.certainly(|state| state.capacity == first.capacity) { first.capacity } else { 0 };
-        Source { existence, size }
+        Source { existence, size, access: self.access_of(first) }
     }
 
     fn snapshot_source(&self, id: &str, operation: &Operation<'_>) -> Source {
-        let unknown = Source { existence: Existence::Unknown, size: 0 };
+        let unknown = Source { existence: Existence::Unknown, size: 0, access: None };
         let key = self.names.snapshot(id, operation.started);
         let Some(object) = self.snapshots.get(&key) else {
             let existence = if operation.invented(id) { Existence::Absent } else { Existence::Unknown };
-            return Source { existence, size: 0 };
+            return Source { existence, size: 0, access: None };
         };
         let Some(first) = object.worlds.states().next() else { return unknown };
         let existence = first.existence_of(id);
         if !object.certainly(|state| state.existence_of(id) == existence) {
             return unknown;
         }
-        Source { existence, size: first.size }
+        let source = first.source.as_ref().and_then(|id| self.volumes.get(&self.names.volume(id, operation.started)));
+        let access = source.and_then(|object| self.access_of(object.worlds.states().next()?));
+        Source { existence, size: first.size, access }
+    }
+
+    /// The access type for which the volume was made, where it was one only.
+    fn access_of(&self, volume: &Volume) -> Option<Access> {
+        let created = self.world.operations.get(volume.created?)?;
+        let Request::CreateVolume(request) = created.request() else { return None };
+        let mut types = request.volume_capabilities.iter().map(|one| Capability::from(one).access);
+        let first = types.next()?;
+        types.all(|other| other == first).then_some(first)
     }
 
     /// Whether a volume has snapshots, as far as this history made them.
@@ -169,13 +181,13 @@ fn all(sources: impl Iterator<Item = Source>) -> Source {
         () if existences.contains(&Existence::Unknown) || existences.is_empty() => Existence::Unknown,
         () => Existence::Present,
     };
-    Source { existence, size: 0 }
+    Source { existence, size: 0, access: None }
 }
 
 /// Volumes that certainly are, and certainly are not, there.
 pub(super) fn certain_volumes(volumes: &Objects<Volume>, names: &Names) -> Certain {
     let mut certain = Certain::default();
-    for object in volumes.all() {
+    for object in volumes.values() {
         let Some(first) = object.worlds.states().next() else { continue };
         match &first.id {
             Some(id) if object.certainly(|state| state.existence_of(id) == Existence::Present) => {
@@ -198,7 +210,7 @@ pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, names: &Names, op
         _ => ("", ""),
     };
     let mut certain = Certain::default();
-    for object in snapshots.all() {
+    for object in snapshots.values() {
         let Some(first) = object.worlds.states().next() else { continue };
         if let Some(id) = &first.id
             && (wanted.is_empty() || id == wanted)

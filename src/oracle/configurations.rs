@@ -87,11 +87,6 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
         self.set.iter().map(|configuration| &configuration.world.state)
     }
 
-    /// The calls that may still take effect, or have done so before their answer.
-    pub(crate) fn calls(&self) -> impl Iterator<Item = CallId> {
-        self.set.iter().flat_map(|one| one.world.pending.iter().chain(&one.world.early).copied())
-    }
-
     /// Whether the object was given up.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.exhausted

@@ -1,35 +1,38 @@
 //! Walks through a history and enters into the ledger what each event shows.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    convert::Infallible,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
+    capacity::Capacities,
     content::Contents,
-    duties::{Breach, Duties},
+    excess, flags,
     group::Group,
+    knowledge::Knowledge,
     ledger::{Ledger, Place},
     lists::Lists,
     metadata::Metadata,
-    moment::{Ahead, Kind, Moment},
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
     operation::{Operation, Operations},
     persistence::Persistence,
     plugin, replies,
+    ripening::Ripening,
+    room::Rooms,
     ruling::{Answer, Mark, Strike, check},
+    shared_secrets::SharedSecrets,
     snapshot::Snapshot,
+    start::Starts,
     statuses,
-    survey::{Cut, Survey},
+    strays::Strays,
     topology,
     volume::Volume,
     world::World,
+    written::Written,
 };
 use crate::{
-    history::{CallId, Event, Fault, Header, History, Outcome, Reply, Request},
+    history::{Call, CallId, EventKind, Fault, History, Outcome, Reply, Request},
     rule,
     spec::Rpc,
 };
@@ -38,74 +41,78 @@ use crate::{
 ///
 /// The verdict is a function of the history alone.
 pub fn judge(history: &History) -> Judgement {
-    in_memory(history).0
-}
-
-/// The duties of the orchestrator that a history shows broken, each once, in the order of the rules' ids.
-pub fn duties(history: &History) -> Vec<Breach> {
-    in_memory(history).1
-}
-
-fn in_memory(history: &History) -> (Judgement, Vec<Breach>) {
-    let read = || Ok::<_, Infallible>(history.events.iter().map(|event| Ok(Moment::from(event))));
-    match walk(&history.header, CALLS_AT_HAND, read) {
-        Ok(judged) => judged,
-        Err(never) => match never {},
+    let operations = Operations::of(history);
+    let knowledge = Knowledge::gather(&operations);
+    let names = Names::of(&operations);
+    let answered =
+        operations.in_order().iter().filter(|operation| operation.answer().is_some()).map(Operation::rpc).collect();
+    let beyond = |operation: &&Operation<'_>| excess::is_excessive(operation.request());
+    let excessive = operations.in_order().iter().filter(beyond).map(|operation| operation.call.id).collect();
+    let recorded = history.header.recording.is_some();
+    let mut judge = Judge {
+        world: World { knowledge, operations, excessive, surroundings: BTreeMap::new() },
+        names,
+        volumes: Objects::new(recorded),
+        snapshots: Objects::new(recorded),
+        groups: Objects::new(recorded),
+        told_groups: BTreeMap::new(),
+        metadata: Metadata::default(),
+        recorded,
+        places: BTreeMap::new(),
+        ledger: Ledger::default(),
+        lists: Lists::default(),
+        contents: Contents::default(),
+        course: plugin::Course::default(),
+        persistence: Persistence::default(),
+        keys: topology::Keys::default(),
+        rpcs: BTreeMap::new(),
+        answered,
+        cuts: cuts(history),
+        restarted: None,
+        restartable: history.header.restartable,
+        in_flight: BTreeSet::new(),
+        inconclusive: BTreeSet::new(),
+        strays: Strays::default(),
+        starts: Starts::default(),
+        capacities: Capacities::default(),
+        ripening: Ripening::default(),
+        written: Written::default(),
+        shared_secrets: SharedSecrets::default(),
+        rooms: Rooms::default(),
+    };
+    for (position, event) in history.events.iter().enumerate() {
+        judge.event(position, &event.kind);
     }
+    judge.close(history)
 }
 
-/// Judges a history that is read, twice, and never held as a whole: what driver and orchestrator broke.
-///
-/// The verdict is that of [`judge`] and [`duties`], whatever `at_hand` is: with more calls than this at hand, and twice as
-/// many as mattered last, those that matter no more are forgotten. Memory is needed for what exists at a time, and a little
-/// for each object that ever was.
-///
-/// # Errors
-///
-/// Those of reading.
-pub fn judge_as_read<E, I: Iterator<Item = Result<Event, E>>>(
-    header: &Header,
-    at_hand: usize,
-    mut read: impl FnMut() -> Result<I, E>,
-) -> Result<(Judgement, Vec<Breach>), E> {
-    walk(header, at_hand, move || Ok(read()?.map(|event| event.map(Moment::from))))
+/// A while in which an instance had no connection: from one event to another.
+struct Cut {
+    instance: String,
+    from: usize,
+    until: usize,
 }
 
-fn walk<'h, E, I: Iterator<Item = Result<Moment<'h>, E>>>(
-    header: &Header,
-    at_hand: usize,
-    mut read: impl FnMut() -> Result<I, E>,
-) -> Result<(Judgement, Vec<Breach>), E> {
-    let mut survey = Survey::of(read()?)?;
-    let mut duties = Duties::new(std::mem::take(&mut survey.node_ids));
-    let mut ahead = Ahead::new(read()?, std::mem::take(&mut survey.endless));
-    let mut judge = Judge::new(header, at_hand, survey);
-    while let Some((position, Moment { at, kind }, end)) = ahead.next()? {
-        match kind {
-            Kind::Call(call) => {
-                let id = call.id;
-                judge.world.operations.start(call, position, at, end);
-                let Some(operation) = judge.world.operations.get(id).cloned() else { continue };
-                duties.start(&judge.world.knowledge, &operation);
-                judge.start(&operation);
+/// When connections were cut: a process that is ended on purpose answers nothing until another is there.
+fn cuts(history: &History) -> Vec<Cut> {
+    let mut cuts: Vec<Cut> = Vec::new();
+    for (at, event) in history.events.iter().enumerate() {
+        let EventKind::Fault(fault) = &event.kind else { continue };
+        match fault {
+            Fault::Killed { instance, .. } => {
+                cuts.push(Cut { instance: instance.clone(), from: at, until: usize::MAX });
             }
-            Kind::Return(call, _) => {
-                let operation = judge.world.operations.get(call).filter(|operation| operation.ended == position);
-                let Some(operation) = operation.cloned() else { continue };
-                duties.finish(&operation);
-                judge.finish(&operation);
-                judge.sweep();
+            Fault::Crashed { instance, .. } | Fault::Disconnected { instance } => {
+                cuts.push(Cut { instance: instance.clone(), from: at, until: at });
             }
-            Kind::Observed(observation) => judge.observe(&observation),
-            Kind::Fault(fault) => judge.fault(position, &fault),
-            Kind::Other => {}
+            Fault::Restarted { instance } => {
+                let down = cuts.iter_mut().rev().find(|cut| cut.instance == *instance);
+                down.into_iter().for_each(|cut| cut.until = at);
+            }
         }
     }
-    Ok((judge.close(header), duties.close()))
+    cuts
 }
-
-/// Fewer calls than this are not worth looking for those that matter no more.
-pub const CALLS_AT_HAND: usize = 4096;
 
 pub(super) struct Judge<'h> {
     pub(super) world: World<'h>,
@@ -133,81 +140,55 @@ pub(super) struct Judge<'h> {
     restartable: bool,
     /// Whether others caused the traffic, and may have restarted the driver unseen.
     recorded: bool,
-    in_flight: BTreeSet<CallId>,
+    pub(super) in_flight: BTreeSet<CallId>,
     inconclusive: BTreeSet<String>,
-    /// With so many calls at hand it is time to sweep: at least `at_hand`.
-    enough: usize,
-    at_hand: usize,
+    pub(super) strays: Strays,
+    pub(super) starts: Starts,
+    capacities: Capacities,
+    ripening: Ripening,
+    pub(super) written: Written,
+    shared_secrets: SharedSecrets,
+    pub(super) rooms: Rooms,
 }
 
 impl<'h> Judge<'h> {
-    fn new(header: &Header, at_hand: usize, survey: Survey) -> Self {
-        let Survey { knowledge, names, answered, cuts, .. } = survey;
-        let recorded = header.recording.is_some();
-        Self {
-            world: World { knowledge, operations: Operations::default(), surroundings: BTreeMap::new() },
-            names,
-            volumes: Objects::new(recorded),
-            snapshots: Objects::new(recorded),
-            groups: Objects::new(recorded),
-            told_groups: BTreeMap::new(),
-            metadata: Metadata::default(),
-            recorded,
-            places: BTreeMap::new(),
-            ledger: Ledger::default(),
-            lists: Lists::default(),
-            contents: Contents::default(),
-            course: plugin::Course::default(),
-            persistence: Persistence::default(),
-            keys: topology::Keys::default(),
-            rpcs: BTreeMap::new(),
-            answered,
-            cuts,
-            restarted: None,
-            restartable: header.restartable,
-            in_flight: BTreeSet::new(),
-            inconclusive: BTreeSet::new(),
-            enough: at_hand,
-            at_hand,
+    fn event(&mut self, position: usize, kind: &'h EventKind) {
+        match kind {
+            EventKind::Call(call) => self.start(call),
+            EventKind::Return { call, .. } => {
+                if let Some(operation) = self.world.operations.get(*call).copied()
+                    && operation.ended == position
+                {
+                    self.finish(operation);
+                }
+            }
+            EventKind::Observed(observation) => {
+                self.note_written(position, observation);
+                self.observe(observation);
+            }
+            EventKind::Fault(fault) => self.fault(position, fault),
+            EventKind::Scenario { .. } => {}
         }
     }
 
-    fn start(&mut self, operation: &Operation<'h>) {
-        let id = operation.call.id;
+    fn start(&mut self, call: &'h Call) {
+        let Some(operation) = self.world.operations.get(call.id).copied() else { return };
         *self.rpcs.entry(operation.rpc()).or_default() += 1;
-        self.in_flight.insert(id);
-        let surroundings = self.surroundings(operation);
-        self.world.surroundings.insert(id, surroundings);
-        self.contents.start(operation);
-        self.remember_place(operation);
-        self.volumes.start(&self.names, operation);
-        self.snapshots.start(&self.names, operation);
-        self.groups.start(&self.names, operation);
+        self.in_flight.insert(call.id);
+        let surroundings = self.surroundings(&operation);
+        self.world.surroundings.insert(call.id, surroundings);
+        self.contents.start(&operation);
+        self.remember_place(&operation);
+        self.volumes.start(&self.names, &operation);
+        self.snapshots.start(&self.names, &operation);
+        self.groups.start(&self.names, &operation);
         match operation.rpc() {
-            Rpc::ListVolumes => self.lists.start(operation, certain_volumes(&self.volumes, &self.names)),
+            Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
             Rpc::ListSnapshots => {
-                self.lists.start(operation, certain_snapshots(&self.snapshots, &self.names, operation))
+                self.lists.start(&operation, certain_snapshots(&self.snapshots, &self.names, &operation))
             }
             _ => {}
         }
-    }
-
-    /// Now and then: forgets the calls that no state, no open question and no finding to come can name.
-    fn sweep(&mut self) {
-        if self.world.operations.len() < self.enough {
-            return;
-        }
-        // Findings show the last calls up to one that is under way; those without an end wait for ever.
-        let ends = |call: &&CallId| self.world.operations.get(**call).is_some_and(|one| one.ended != usize::MAX);
-        let horizon = self.in_flight.iter().find(ends).copied().unwrap_or(CallId(u64::MAX));
-        let mut live: HashSet<CallId> = self.in_flight.iter().copied().collect();
-        live.extend(self.persistence.calls());
-        self.volumes.sweep(&self.world, horizon, &mut live);
-        self.snapshots.sweep(&self.world, horizon, &mut live);
-        self.groups.sweep(&self.world, horizon, &mut live);
-        self.world.operations.keep(&live);
-        self.world.surroundings.retain(|call, _| live.contains(call));
-        self.enough = self.at_hand.max(2 * self.world.operations.len());
     }
 
     fn remember_place(&mut self, operation: &Operation<'_>) {
@@ -220,11 +201,12 @@ impl<'h> Judge<'h> {
         self.places.insert((operation.call.node.clone(), path.clone()), key);
     }
 
-    fn finish(&mut self, operation: &Operation<'h>) {
+    fn finish(&mut self, operation: Operation<'h>) {
         let id = operation.call.id;
         self.in_flight.remove(&id);
-        let Some(outcome) = operation.outcome.as_deref() else { return };
-        let place = self.place(operation);
+        self.strays.note(&operation);
+        let Some(outcome) = operation.outcome else { return };
+        let place = self.place(&operation);
         let Some(answer) = operation.answer() else {
             let cut = self.recorded
                 || self.cuts.iter().any(|cut| {
@@ -233,49 +215,67 @@ impl<'h> Judge<'h> {
                         && cut.from < operation.ended.saturating_add(64)
                 });
             let ever = self.answered.contains(&operation.rpc());
-            let marks = statuses::unanswered(operation, outcome, cut, ever);
+            let marks = statuses::unanswered(&operation, outcome, cut, ever);
             self.ledger.enter(marks, &place);
-            self.volumes.lose(&self.world, &self.names, operation);
-            self.snapshots.lose(&self.world, &self.names, operation);
-            self.groups.lose(&self.world, &self.names, operation);
-            self.lose_member(operation);
+            self.volumes.lose(&self.world, &self.names, &operation);
+            self.snapshots.lose(&self.world, &self.names, &operation);
+            self.groups.lose(&self.world, &self.names, &operation);
+            self.lose_member(&operation);
+            self.written.lose(&self.names, &operation);
             return;
         };
         let mut marks = match answer {
             Answer::Ok(reply) => replies::marks(&self.world, operation.request(), reply),
-            Answer::Status(status) => statuses::marks(&self.world, operation, status),
+            Answer::Status(status) => statuses::marks(&self.world, &operation, status),
         };
         if let (Answer::Ok(_), Outcome::Reply { leaked, .. }) = (answer, outcome) {
-            self.leaked(operation, leaked, &mut marks);
+            self.leaked(&operation, leaked, &mut marks);
             marks.extend([rule!("GEN-OVER-001"), rule!("PROTO-CONN-004"), rule!("PROTO-CONN-008")].map(Mark::Held));
         }
-        marks.extend(plugin::marks(&self.world, operation, answer));
-        self.course.note(operation, answer);
-        let alone = self.volumes.of(&self.names, operation).is_none_or(|it| it.is_alone(operation))
-            && self.snapshots.of(&self.names, operation).is_none_or(|it| it.is_alone(operation))
-            && self.groups.of(&self.names, operation).is_none_or(|it| it.is_alone(operation));
+        marks.extend(plugin::marks(&self.world, &operation, answer));
+        self.course.note(&operation, answer);
+        let alone = self.volumes.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.snapshots.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
+            && self.groups.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation));
         self.ledger.enter(marks, &place);
-        self.refresh(operation);
-        self.ledger.enter(self.volumes.told(&self.names, operation, answer), &place);
-        let settled = self.volumes.finish(&self.world, &self.names, operation, answer);
-        self.enter(settled, &place);
-        self.ledger.enter(self.snapshots.told(&self.names, operation, answer), &place);
-        let settled = self.snapshots.finish(&self.world, &self.names, operation, answer);
-        self.enter(settled, &place);
-        self.finish_groups(operation, answer, &place);
-        let mut marks = self.metadata.marks(&self.world, operation, answer);
+        self.refresh(&operation);
+        let promised = self.promises(&operation);
+        let marks = self.aftermath(&operation, answer);
+        self.ledger.enter(marks, &place);
+        self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
+        let settled = self.volumes.finish(&self.world, &self.names, &operation, answer);
+        self.enter(Self::redeem(&promised, answer, settled), &place);
+        self.ledger.enter(self.snapshots.told(&self.names, &operation, answer), &place);
+        let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
+        self.enter(Self::redeem(&promised, answer, settled), &place);
+        self.finish_groups(&operation, answer, &place);
+        let mut marks = self.metadata.marks(&self.world, &operation, answer);
         // What was lost may still be under way.
-        let busy = self.volumes.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy())
-            || self.snapshots.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy())
-            || self.groups.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy());
-        marks.extend(self.persistence.note(operation, answer, alone && !busy));
+        let busy = self.volumes.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.snapshots.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
+            || self.groups.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy());
+        marks.extend(self.persistence.note(&operation, answer, alone && !busy));
         self.ledger.enter(marks, &place);
-        self.whole_lists(operation, answer, &place);
+        self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {
             self.topologies(reply);
-            self.contents.succeeded(operation, reply);
-            self.after_restart(operation, &place);
+            self.contents.succeeded(&operation, reply);
+            self.after_restart(&operation, &place);
         }
+    }
+
+    /// What calls show together with those before them, beside the states of single objects.
+    fn aftermath(&mut self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+        let mut marks = self.unmodified(operation, answer);
+        marks.extend(self.room(operation, answer));
+        marks.extend(self.strays(operation, answer));
+        marks.extend(self.starts.marks(operation, answer));
+        self.shared_secrets.note(operation, answer);
+        marks.extend(self.capacities.marks(&self.world, operation, answer));
+        marks.extend(self.ripening.marks(operation, answer));
+        marks.extend(self.written.marks(&self.names, operation, answer));
+        marks.extend(flags::marks(operation, answer));
+        marks
     }
 
     pub(super) fn enter(&mut self, settled: Option<Settled>, place: &Place) {
@@ -369,7 +369,8 @@ impl<'h> Judge<'h> {
                 self.ledger.convict(strike, Vec::new(), &Place { calls, scenario });
                 self.ended(instance);
             }
-            Fault::Restarted { .. } => {
+            Fault::Restarted { instance } => {
+                self.starts.restarted(instance);
                 self.restarted = Some(position);
                 self.course.restarted();
                 self.persistence.restarted();
@@ -397,18 +398,25 @@ impl<'h> Judge<'h> {
         self.groups.end(&self.world, instance);
     }
 
-    fn close(mut self, header: &Header) -> Judgement {
-        let marks: Vec<Mark> = self.course.marks(&self.world).into_iter().chain(self.keys.marks()).collect();
+    fn close(mut self, history: &History) -> Judgement {
+        let marks: Vec<Mark> = self
+            .course
+            .marks(&self.world)
+            .into_iter()
+            .chain(self.keys.marks())
+            .chain(self.shared_secrets.marks())
+            .chain(self.ripening.close())
+            .collect();
         self.ledger.enter(marks, &Place::default());
         for (mark, place) in std::mem::take(&mut self.lists).close() {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");
-        if !header.endpoints.is_empty() && header.endpoints.iter().all(unix) {
+        if !history.header.endpoints.is_empty() && history.header.endpoints.iter().all(unix) {
             self.ledger.enter(vec![Mark::Held(rule!("PROTO-SEC-002"))], &Place::default());
         }
         let driver = self.world.knowledge.driver.clone();
-        let (rules, findings) = self.ledger.close(&driver.capabilities, header.node_fs);
+        let (rules, findings) = self.ledger.close(&driver.capabilities, history.header.node_fs);
         Judgement { driver, rules, findings, inconclusive: self.inconclusive.into_iter().collect(), rpcs: self.rpcs }
     }
 

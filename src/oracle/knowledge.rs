@@ -4,7 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DriverInfo, capability::Capability, operation::Operation, ruling::Answer};
+use super::{
+    DriverInfo,
+    capability::Capability,
+    operation::{Operation, Operations},
+    ruling::Answer,
+};
 use crate::{
     csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability},
     history::{Reply, Request, descriptors},
@@ -37,28 +42,29 @@ pub(crate) struct Knowledge {
 }
 
 impl Knowledge {
-    /// Takes note of an answer.
-    pub(crate) fn learn(&mut self, operation: &Operation<'_>) {
-        match operation.answer() {
-            Some(Answer::Ok(reply)) => self.told_by(operation, reply),
-            Some(Answer::Status(status)) if status.code == tonic::Code::InvalidArgument as i32 => {
-                if let Request::CreateVolume(request) = operation.request()
-                    && let [only] = &*request.volume_capabilities
-                    && !request.name.is_empty()
-                    && request.volume_content_source.is_none()
-                    && request.accessibility_requirements.is_none()
-                {
-                    self.unsupported.insert(Capability::from(only));
+    /// Gathers from all replies.
+    pub(crate) fn gather(operations: &Operations<'_>) -> Self {
+        let mut knowledge = Self::default();
+        let mut refused: BTreeSet<Capability> = BTreeSet::new();
+        for operation in operations.in_order() {
+            match operation.answer() {
+                Some(Answer::Ok(reply)) => knowledge.learn(&operation, reply),
+                Some(Answer::Status(status)) if status.code == tonic::Code::InvalidArgument as i32 => {
+                    if let Request::CreateVolume(request) = operation.request()
+                        && let [only] = &*request.volume_capabilities
+                        && !request.name.is_empty()
+                        && request.volume_content_source.is_none()
+                        && request.accessibility_requirements.is_none()
+                    {
+                        refused.insert(Capability::from(only));
+                    }
                 }
+                _ => {}
             }
-            _ => {}
         }
-    }
-
-    /// After the last answer: what was supported once was refused for other reasons.
-    pub(crate) fn settle(&mut self) {
-        let supported = &self.supported;
-        self.unsupported.retain(|capability| !supported.contains(capability));
+        knowledge.unsupported =
+            refused.into_iter().filter(|capability| !knowledge.supported.contains(capability)).collect();
+        knowledge
     }
 
     /// Whether the history tells if the plugin advertises the capability.
@@ -71,7 +77,7 @@ impl Knowledge {
         self.driver.capabilities.has(capability)
     }
 
-    fn told_by(&mut self, operation: &Operation<'_>, reply: &Reply) {
+    fn learn(&mut self, operation: &Operation<'_>, reply: &Reply) {
         self.told.extend(match reply {
             Reply::GetPluginCapabilities(_) => Some("Plugin"),
             Reply::ControllerGetCapabilities(_) => Some("Controller"),

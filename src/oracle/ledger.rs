@@ -122,6 +122,9 @@ fn reason(rule: RuleId, capabilities: &Capabilities, node_fs: bool) -> String {
             None => format!("the driver does not advertise {gate}"),
         };
     }
+    if !row.beyond_reach.is_empty() {
+        return row.beyond_reach.into();
+    }
     match row.observe {
         crate::spec::Observe::Mount if !node_fs => "the node's file system is not visible from here".into(),
         crate::spec::Observe::Restart => "the run could not restart the driver: a profile says how".into(),

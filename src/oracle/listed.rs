@@ -17,9 +17,9 @@ use crate::{
     rule,
 };
 
-impl Judge<'_> {
-    /// Judges an answer to ListVolumes, ListSnapshots or GetCapacity.
-    pub(super) fn whole_lists(&mut self, operation: &Operation<'_>, answer: Answer<'_>, place: &Place) {
+impl<'h> Judge<'h> {
+    /// Judges an answer to ListVolumes or ListSnapshots.
+    pub(super) fn whole_lists(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
             (Request::ListVolumes(_), _) => {
@@ -39,7 +39,6 @@ impl Judge<'_> {
                     marks.extend(listed.flat_map(|listed| self.listed_snapshot(operation, listed)));
                 }
             }
-            (Request::GetCapacity(_), _) => marks.extend(lists::capacity(&self.world, operation, answer)),
             _ => {}
         }
         self.ledger.enter(marks, place);

@@ -113,10 +113,11 @@ impl Metadata {
     pub(super) fn marks(&mut self, world: &World<'_>, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
         let Some(asked) = Asked::of(operation.request()) else { return Vec::new() };
         let capacity = self.known.get(&asked.subject).map(|(capacity, _)| *capacity);
-        let mut marks = match asked.expect(world, operation, capacity).rule_on(answer) {
-            Ruling::Succeeded(marks) | Ruling::Refused(marks) | Ruling::Open(marks) => marks,
-            Ruling::Struck(strike) => return vec![Mark::Broken(strike)],
-        };
+        let mut marks =
+            match asked.expect(world, operation, capacity).forgive(world.is_excessive(operation)).rule_on(answer) {
+                Ruling::Succeeded(marks) | Ruling::Refused(marks) | Ruling::Open(marks) => marks,
+                Ruling::Struck(strike) => return vec![Mark::Broken(strike)],
+            };
         let messages: Vec<Message<'_>> = match answer {
             Answer::Ok(Reply::GetMetadataAllocated(messages)) => messages
                 .iter()
@@ -235,7 +236,7 @@ impl<'a> Asked<'a> {
         // A snapshot of a volume without blocks, or without change tracking, cannot be read this way at all.
         expectation.problem_if(capacity.is_none() && expectation.problems.is_empty(), || {
             Problem::new(self.rules.completed, "the snapshot may have no block metadata", &[FailedPrecondition])
-                .or(&[InvalidArgument, tonic::Code::Internal, tonic::Code::Unknown])
+                .or(&[InvalidArgument, OutOfRange, tonic::Code::Internal, tonic::Code::Unknown])
                 .ok_allowed()
         });
         expectation

@@ -10,6 +10,7 @@
 
 mod around;
 mod capability;
+mod capacity;
 mod configurations;
 #[cfg(test)]
 mod configurations_tests;
@@ -17,6 +18,8 @@ mod content;
 mod duties;
 #[cfg(test)]
 mod duties_tests;
+mod excess;
+mod flags;
 mod group;
 mod judge;
 #[cfg(test)]
@@ -27,7 +30,7 @@ mod ledger;
 mod listed;
 mod lists;
 mod metadata;
-mod moment;
+mod modified;
 mod names;
 mod objects;
 mod observed;
@@ -35,18 +38,25 @@ mod operation;
 mod overlap;
 mod persistence;
 mod plugin;
+mod process;
+mod promises;
 #[cfg(test)]
 mod publications_tests;
 mod replies;
+mod ripening;
+mod room;
 mod ruling;
+mod shared_secrets;
 mod snapshot;
+mod start;
 mod statuses;
-mod survey;
+mod strays;
 mod topology;
 mod volume;
 mod world;
+mod written;
 
-pub use duties::Breach;
-pub use judge::{CALLS_AT_HAND, duties, judge, judge_as_read};
+pub use duties::{Breach, duties};
+pub use judge::judge;
 pub use judgement::{DriverInfo, Finding, Judgement, RuleStatus, RuleVerdict, Severity, Verdict};
 pub use ruling::code_name;

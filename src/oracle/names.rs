@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt};
 
-use super::operation::Operation;
+use super::{
+    operation::{Operation, Operations},
+    ruling::Answer,
+};
 use crate::history::{CallId, Reply, Request};
 
 /// Names an object.
@@ -35,26 +38,31 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Takes note of a reply to a create.
-    pub(super) fn learn(&mut self, operation: &Operation<'_>, reply: &Reply) {
-        match (operation.request(), reply) {
-            (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
-                if let Some(volume) = &reply.volume {
-                    note(&mut self.volumes, &volume.volume_id, operation.ended, &request.name);
+    /// Reads the replies to creates.
+    pub(super) fn of(operations: &Operations<'_>) -> Self {
+        let mut names = Self::default();
+        for operation in operations.in_order() {
+            let Some(Answer::Ok(reply)) = operation.answer() else { continue };
+            match (operation.request(), reply) {
+                (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
+                    if let Some(volume) = &reply.volume {
+                        note(&mut names.volumes, &volume.volume_id, operation.ended, &request.name);
+                    }
                 }
-            }
-            (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
-                if let Some(snapshot) = &reply.snapshot {
-                    note(&mut self.snapshots, &snapshot.snapshot_id, operation.ended, &request.name);
+                (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
+                    if let Some(snapshot) = &reply.snapshot {
+                        note(&mut names.snapshots, &snapshot.snapshot_id, operation.ended, &request.name);
+                    }
                 }
-            }
-            (Request::CreateVolumeGroupSnapshot(request), Reply::CreateVolumeGroupSnapshot(reply)) => {
-                if let Some(group) = &reply.group_snapshot {
-                    note(&mut self.groups, &group.group_snapshot_id, operation.ended, &request.name);
+                (Request::CreateVolumeGroupSnapshot(request), Reply::CreateVolumeGroupSnapshot(reply)) => {
+                    if let Some(group) = &reply.group_snapshot {
+                        note(&mut names.groups, &group.group_snapshot_id, operation.ended, &request.name);
+                    }
                 }
+                _ => {}
             }
-            _ => {}
         }
+        names
     }
 
     /// The volume that an id means at a moment.

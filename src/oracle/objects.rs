@@ -1,11 +1,6 @@
 //! The objects of a run: the calls on each volume or snapshot, and in which worlds it may be.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    hash::Hash,
-    marker::PhantomData,
-    ops::Deref,
-};
+use std::{collections::BTreeMap, hash::Hash, marker::PhantomData, ops::Deref};
 
 use super::{
     configurations::{Applied, Calls, Configurations, Verdict},
@@ -16,8 +11,7 @@ use super::{
     world::World,
 };
 use crate::{
-    csi::v1::CreateVolumeRequest,
-    history::{CallId, Lost, Outcome, Request},
+    history::{CallId, Lost, Outcome},
     rule,
     spec::RuleId,
 };
@@ -41,12 +35,6 @@ pub(super) trait Subject: Clone + Eq + Hash {
 
     /// Whether it exists and is known by this id.
     fn is_known_as(&self, id: &str) -> bool;
-
-    /// Whether it does not exist.
-    fn is_absent(&self) -> bool;
-
-    /// The calls that the state names.
-    fn names(&self) -> Vec<CallId>;
 
     /// All ways in which the call takes effect in the state.
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self>;
@@ -86,24 +74,6 @@ impl<S: Clone + Eq + Hash> Object<S> {
         shown
     }
 
-    /// Keeps of its calls those that a finding may show, or that can still act or be asked for.
-    fn trim(&mut self, world: &World<'_>, horizon: CallId) {
-        let before = self.calls.iter().filter(|&&call| call < horizon).count();
-        let last = before.saturating_sub(SHOWN);
-        let mut at = 0;
-        self.calls.retain(|&call| {
-            // The calls are in the order of their numbers.
-            let position = at;
-            at += 1;
-            position == 0
-                || position >= last
-                || world.operations.get(call).is_some_and(|one| {
-                    let copies = |request: &CreateVolumeRequest| request.volume_content_source.is_some();
-                    one.answer().is_none() || matches!(one.request(), Request::CreateVolume(one) if copies(one))
-                })
-        });
-    }
-
     /// Whether nothing was under way on the object while the call ran, so that it saw the state of now.
     pub(super) fn is_quiet_since(&self, operation: &Operation<'_>) -> bool {
         self.open.is_empty() && self.settled < operation.started
@@ -121,12 +91,9 @@ impl<S: Clone + Eq + Hash> Object<S> {
 }
 
 /// Objects of one kind by their key.
-///
-/// It dereferences to those that may exist or be changing; those that certainly do not are set aside now and then.
 #[derive(Clone, Debug)]
 pub(super) struct Objects<S> {
     objects: BTreeMap<Key, Object<S>>,
-    gone: BTreeMap<Key, Object<S>>,
     /// Whether there may be objects of which the history does not tell.
     in_the_middle: bool,
 }
@@ -152,53 +119,28 @@ impl<S> Deref for Objects<S> {
 impl<S: Subject> Objects<S> {
     /// None yet. In a history that starts in the middle of things, a name may belong to an object from before.
     pub(super) const fn new(in_the_middle: bool) -> Self {
-        Self { objects: BTreeMap::new(), gone: BTreeMap::new(), in_the_middle }
+        Self { objects: BTreeMap::new(), in_the_middle }
     }
 
     /// The object that a call is about.
     pub(super) fn of(&self, names: &Names, operation: &Operation<'_>) -> Option<&Object<S>> {
-        self.get(&S::key(names, operation)?)
+        self.objects.get(&S::key(names, operation)?)
     }
 
     /// As [`Objects::of`], to be changed.
     fn of_mut(&mut self, names: &Names, operation: &Operation<'_>) -> Option<&mut Object<S>> {
-        self.get_mut(&S::key(names, operation)?)
+        self.objects.get_mut(&S::key(names, operation)?)
     }
 
     /// By its key, to be changed.
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Object<S>> {
-        self.objects.get_mut(key).or_else(|| self.gone.get_mut(key))
-    }
-
-    /// By its key.
-    pub(super) fn get(&self, key: &Key) -> Option<&Object<S>> {
-        self.objects.get(key).or_else(|| self.gone.get(key))
-    }
-
-    /// All of them, those set aside as well, in the order of their keys.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Object<S>> {
-        self.objects.values().chain(self.gone.values())
-    }
-
-    /// Sets aside what certainly does not exist, and says which calls still matter.
-    pub(super) fn sweep(&mut self, world: &World<'_>, horizon: CallId, live: &mut HashSet<CallId>) {
-        let over = |object: &Object<S>| object.open.is_empty() && object.certainly(S::is_absent);
-        self.gone.extend(self.objects.extract_if(.., |_, object| over(object)));
-        for object in self.objects.values_mut().chain(self.gone.values_mut()) {
-            object.trim(world, horizon);
-            live.extend(object.calls.iter().chain(&object.open).copied());
-            live.extend(object.worlds.calls());
-            live.extend(object.worlds.states().flat_map(S::names));
-        }
+        self.objects.get_mut(key)
     }
 
     /// A call starts.
     pub(super) fn start(&mut self, names: &Names, operation: &Operation<'_>) {
         let Some(key) = S::key(names, operation) else { return };
         let in_the_middle = self.in_the_middle;
-        if let Some(object) = self.gone.remove(&key) {
-            self.objects.insert(key.clone(), object);
-        }
         let object = self.objects.entry(key).or_insert_with_key(|key| {
             Object::new(match key {
                 // An id that nobody gave and nobody made up comes from before the history.
@@ -273,7 +215,7 @@ impl<S: Subject> Objects<S> {
         let Some(object) = self.of_mut(names, operation) else { return };
         object.open.retain(|&open| open != id);
         object.worlds.lose(id);
-        if matches!(operation.outcome.as_deref(), Some(Outcome::Lost(Lost::Dropped))) {
+        if matches!(operation.outcome, Some(Outcome::Lost(Lost::Dropped))) {
             object.worlds.end(&[id], &On(world, PhantomData::<S>));
         }
     }
@@ -294,7 +236,6 @@ impl<S: Subject> Objects<S> {
 
     /// Nothing from before is held against the driver any more.
     pub(super) fn forget(&mut self) {
-        self.objects.append(&mut self.gone);
         self.objects.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
     }
 }

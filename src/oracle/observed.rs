@@ -4,17 +4,15 @@ use super::{
     configurations::Verdict as Explanation,
     judge::Judge,
     ledger::Place,
-    ruling::{Mark, check},
+    process,
+    ruling::check,
     volume::{self, Volume},
 };
 use crate::{history::Observation, rule};
 
-/// The key under which Kubernetes hands over tokens of a service account.
-const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
-
-impl Judge<'_> {
+impl<'h> Judge<'h> {
     /// Judges what was seen on the node, of the process and in its output.
-    pub(super) fn observe(&mut self, observation: &Observation) {
+    pub(super) fn observe(&mut self, observation: &'h Observation) {
         let scenario = String::new();
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);
@@ -45,17 +43,6 @@ impl Judge<'_> {
                     }
                 }
             }
-            // One that ended by itself is judged where the crash is noted.
-            Observation::Process { alive, .. } => marks.extend(alive.then(|| Mark::Held(rule!("OPS-RUN-001")))),
-            Observation::SocketDirectory { others, .. } => {
-                check(&mut marks, rule!("OPS-FS-002"), others.is_empty(), || {
-                    (
-                        "the plugin made other files in the directory of its socket".into(),
-                        "the socket alone".into(),
-                        format!("{others:?}"),
-                    )
-                });
-            }
             Observation::Stranger { rpc, damage, .. } => {
                 let rule = match rpc.as_str() {
                     "DeleteVolume" => rule!("CTRL-DELETE-003"),
@@ -78,22 +65,8 @@ impl Judge<'_> {
                     )
                 });
             }
-            Observation::Logs { leaked, .. } => {
-                // What an orchestrator puts into a context is sensitive, but no secret by the interface.
-                let secrets = leaked.iter().any(|key| key != TOKENS);
-                let own = [rule!("GEN-OPT-004"), rule!("OPS-LOG-006")];
-                let own = own.into_iter().filter(|_| secrets || leaked.is_empty());
-                for rule in own.chain([rule!("PROTO-SEC-006")]) {
-                    check(&mut marks, rule, leaked.is_empty(), || {
-                        (
-                            "the plugin wrote secrets to its log".into(),
-                            "no secret in any log".into(),
-                            format!("the values of {}", leaked.join(", ")),
-                        )
-                    });
-                }
-            }
             Observation::Write { node, path, .. }
+            | Observation::Blocks { node, path, .. }
             | Observation::Read { node, path, .. }
             | Observation::Size { node, path, .. }
             | Observation::Group { node, path, .. } => {
@@ -104,6 +77,7 @@ impl Judge<'_> {
                     place.calls = object.evidence(last);
                 }
             }
+            _ => marks.extend(process::marks(observation)),
         }
         place.scenario = self.scenario_of(place.calls.last());
         self.ledger.enter(marks, &place);

@@ -1,36 +1,35 @@
 //! The calls of a history with their outcomes at hand.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::HashMap;
 
-use super::{moment::Held, ruling::Answer};
+use super::ruling::Answer;
 use crate::{
-    history::{Call, CallId, Outcome, Request},
+    history::{Call, CallId, EventKind, History, Outcome, Request},
     spec::Rpc,
 };
 
 /// A call together with what came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation<'h> {
     /// The call.
-    pub(crate) call: Held<'h, Call>,
+    pub(crate) call: &'h Call,
     /// How it ended; `None` when the history ends first.
-    pub(crate) outcome: Option<Held<'h, Outcome>>,
+    pub(crate) outcome: Option<&'h Outcome>,
     /// The position of its event in the history.
     pub(crate) started: usize,
     /// The position of the event that ended it.
     pub(crate) ended: usize,
+    /// When it began, in microseconds.
+    pub(crate) at: u64,
     /// How long its client waited, in microseconds.
     pub(crate) waited: u64,
-    /// The first call with this very request that still matters: states name it in place of all its repeats.
+    /// The first call of the history with this very request: states name it in place of all its repeats.
     pub(crate) alike: CallId,
 }
 
-impl Operation<'_> {
+impl<'h> Operation<'h> {
     /// The request.
-    pub(crate) fn request(&self) -> &Request {
+    pub(crate) fn request(&self) -> &'h Request {
         &self.call.request
     }
 
@@ -40,8 +39,8 @@ impl Operation<'_> {
     }
 
     /// What the driver said, if anything definite came from it.
-    pub(crate) fn answer(&self) -> Option<Answer<'_>> {
-        match &**self.outcome.as_ref()? {
+    pub(crate) fn answer(&self) -> Option<Answer<'h>> {
+        match self.outcome? {
             Outcome::Reply { reply, .. } => Some(Answer::Ok(reply)),
             Outcome::Status(status) => Some(Answer::Status(status)),
             Outcome::Lost(_) | Outcome::Garbage { .. } => None,
@@ -65,7 +64,7 @@ enum Reach<'h> {
     Places(&'h str, [&'h str; 2]),
 }
 
-impl Operation<'_> {
+impl<'h> Operation<'h> {
     /// Whether the order of two calls on one object can matter.
     pub(crate) fn depends_on(&self, other: &Self) -> bool {
         match (self.reach(), other.reach()) {
@@ -98,8 +97,8 @@ impl Operation<'_> {
     }
 
     /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
-    fn reach(&self) -> Reach<'_> {
-        if matches!(self.outcome.as_deref(), Some(Outcome::Status(_))) {
+    fn reach(&self) -> Reach<'h> {
+        if matches!(self.outcome, Some(Outcome::Status(_))) {
             return Reach::All;
         }
         let node = self.call.node.as_str();
@@ -117,45 +116,47 @@ impl Operation<'_> {
     }
 }
 
-/// The calls of a history that still matter.
+/// All calls of a history.
 #[derive(Debug, Default)]
-pub(crate) struct Operations<'h> {
-    calls: HashMap<CallId, Operation<'h>>,
-    /// By a hash of RPC, node and request: the first such call.
-    alike: HashMap<[u64; 2], CallId>,
-}
+pub(crate) struct Operations<'h>(HashMap<CallId, Operation<'h>>);
 
 impl<'h> Operations<'h> {
-    /// A call starts, of which it is known how it will end: `(outcome, position, moment)`.
-    pub(crate) fn start(
-        &mut self,
-        call: Held<'h, Call>,
-        started: usize,
-        at: u64,
-        end: Option<(Held<'h, Outcome>, usize, u64)>,
-    ) {
-        let alike = *self.alike.entry(likeness(&call)).or_insert(call.id);
-        let (outcome, ended, waited) = match end {
-            Some((outcome, position, moment)) => (Some(outcome), position, moment.saturating_sub(at)),
-            None => (None, usize::MAX, 0),
-        };
-        self.calls.insert(call.id, Operation { call, outcome, started, ended, waited, alike });
-    }
-
-    /// Forgets all calls but these.
-    pub(crate) fn keep(&mut self, calls: &HashSet<CallId>) {
-        self.calls.retain(|call, _| calls.contains(call));
-        self.alike.retain(|_, call| calls.contains(call));
-    }
-
-    /// How many calls it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    /// Pairs each call with its end.
+    pub(crate) fn of(history: &'h History) -> Self {
+        let mut operations: HashMap<CallId, Operation<'h>> = HashMap::new();
+        let mut alike = HashMap::new();
+        for (position, event) in history.events.iter().enumerate() {
+            match &event.kind {
+                EventKind::Call(call) => {
+                    // A second call of the same id is a broken file; the first one counts.
+                    operations.entry(call.id).or_insert(Operation {
+                        call,
+                        outcome: None,
+                        started: position,
+                        ended: usize::MAX,
+                        at: event.at,
+                        waited: 0,
+                        alike: *alike.entry((call.request.rpc(), &call.node, call.request.encode())).or_insert(call.id),
+                    });
+                }
+                EventKind::Return { call, outcome } => {
+                    if let Some(operation) = operations.get_mut(call)
+                        && operation.outcome.is_none()
+                    {
+                        operation.outcome = Some(outcome);
+                        operation.ended = position;
+                        operation.waited = event.at.saturating_sub(operation.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Self(operations)
     }
 
     /// The call of that id.
     pub(crate) fn get(&self, call: CallId) -> Option<&Operation<'h>> {
-        self.calls.get(&call)
+        self.0.get(&call)
     }
 
     /// Whether the order of two calls on one object can matter.
@@ -173,13 +174,11 @@ impl<'h> Operations<'h> {
             _ => false,
         }
     }
-}
 
-/// Two hashes of a request, of which no two requests of a history have both in common.
-fn likeness(call: &Call) -> [u64; 2] {
-    [0_u8, 1].map(|salt| {
-        let mut hasher = DefaultHasher::new();
-        (salt, call.request.rpc(), &call.node, call.request.encode()).hash(&mut hasher);
-        hasher.finish()
-    })
+    /// All of them, in the order of their starts.
+    pub(crate) fn in_order(&self) -> Vec<Operation<'h>> {
+        let mut all: Vec<Operation<'h>> = self.0.values().copied().collect();
+        all.sort_unstable_by_key(|operation| operation.started);
+        all
+    }
 }

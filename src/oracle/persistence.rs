@@ -52,11 +52,6 @@ impl Persistence {
         ))]
     }
 
-    /// The calls by which requests that are being refused are told from others.
-    pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
-        self.0.keys().map(|(call, _)| *call)
-    }
-
     /// The driver was started anew, so it gets a fresh chance.
     pub(super) fn restarted(&mut self) {
         self.0.clear();

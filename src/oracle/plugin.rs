@@ -112,9 +112,14 @@ pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, answer: Answer
             }
         }
         (_, Answer::Ok(Reply::GetPluginCapabilities(list))) => plugin_capabilities(list, &mut marks),
-        (_, Answer::Ok(reply @ (Reply::ControllerGetCapabilities(_) | Reply::NodeGetCapabilities(_)))) => {
-            named(reply, &mut marks);
-        }
+        (
+            _,
+            Answer::Ok(
+                reply @ (Reply::ControllerGetCapabilities(_)
+                | Reply::NodeGetCapabilities(_)
+                | Reply::GroupControllerGetCapabilities(_)),
+            ),
+        ) => named(reply, &mut marks),
         _ => {}
     }
     marks
@@ -125,6 +130,7 @@ fn named(reply: &Reply, marks: &mut Vec<Mark>) {
     let (rule, entries) = match reply {
         Reply::ControllerGetCapabilities(list) => (rule!("CTRL-CAPS-018"), list.capabilities.len()),
         Reply::NodeGetCapabilities(list) => (rule!("NODE-CAPS-010"), list.capabilities.len()),
+        Reply::GroupControllerGetCapabilities(list) => (rule!("GROUP-CAPS-004"), list.capabilities.len()),
         _ => return,
     };
     let names = advertised(reply);
@@ -140,7 +146,13 @@ fn named(reply: &Reply, marks: &mut Vec<Mark>) {
 }
 
 fn plugin_capabilities(list: &v1::GetPluginCapabilitiesResponse, marks: &mut Vec<Mark>) {
-    use v1::plugin_capability::Type;
+    use v1::plugin_capability::{Type, service};
+    let controls = list.capabilities.iter().any(|capability| {
+        matches!(&capability.r#type, Some(Type::Service(it)) if it.r#type == service::Type::ControllerService as i32)
+    });
+    advise(marks, rule!("IDENT-CAPS-005"), controls, || {
+        ("the plugin has no Controller service".into(), "CONTROLLER_SERVICE".into(), "not advertised".into())
+    });
     let named = list.capabilities.iter().all(|capability| match &capability.r#type {
         Some(Type::Service(service)) => service.r#type != 0,
         Some(Type::VolumeExpansion(expansion)) => expansion.r#type != 0,

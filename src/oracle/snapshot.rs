@@ -117,14 +117,6 @@ impl Subject for Snapshot {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn is_absent(&self) -> bool {
-        self.existence == Existence::Absent
-    }
-
-    fn names(&self) -> Vec<CallId> {
-        self.created.into_iter().collect()
-    }
-
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
         apply(world, state, operation)
     }
@@ -154,7 +146,7 @@ fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Appl
             Ok(vec![Branch { state: after, marks: Vec::new() }])
         };
     };
-    match expect(world, state, operation).rule_on(answer) {
+    match expect(world, state, operation).forgive(world.is_excessive(operation)).rule_on(answer) {
         Ruling::Struck(strike) => Err(strike),
         Ruling::Refused(marks) => Ok(vec![Branch { state: state.clone(), marks }]),
         Ruling::Open(marks) => {
@@ -307,6 +299,9 @@ fn expect_get(
                 rule!("CTRL-SNAPGET-005"),
                 rule!("GEN-ERR-004"),
             ]);
+            // A deletion that was answered OK has to have had its effect.
+            let problem =
+                if state.dead_ids.contains(id) { problem.also(&[rule!("CTRL-SNAPDELETE-010")]) } else { problem };
             expectation.problems.push(if operation.invented(id) { problem.or(&[InvalidArgument]) } else { problem });
         }
         Existence::Present => {

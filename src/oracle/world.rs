@@ -1,8 +1,9 @@
 //! What one object's judgement may know of the world around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    capability::Access,
     knowledge::Knowledge,
     operation::{Operation, Operations},
     volume::Existence,
@@ -16,6 +17,8 @@ pub(crate) struct World<'h> {
     pub(crate) knowledge: Knowledge,
     /// All calls.
     pub(crate) operations: Operations<'h>,
+    /// Calls that go beyond the limits of the interface.
+    pub(crate) excessive: BTreeSet<CallId>,
     /// What held around a call while it ran.
     pub(crate) surroundings: BTreeMap<CallId, Surroundings>,
 }
@@ -40,11 +43,13 @@ pub(crate) struct Source {
     pub(crate) existence: Existence,
     /// Its size in bytes, 0 when unknown.
     pub(crate) size: i64,
+    /// How it appears on a node, where it was made for one access type only.
+    pub(crate) access: Option<Access>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        let source = Source { existence: Existence::Unknown, size: 0 };
+        let source = Source { existence: Existence::Unknown, size: 0, access: None };
         Self { source, snapshots: Existence::Unknown, restored: Existence::Unknown, attached: 0 }
     }
 }
@@ -57,6 +62,7 @@ impl Surroundings {
             source: Source {
                 existence: both(self.source.existence, later.source.existence),
                 size: if self.source.size == later.source.size { self.source.size } else { 0 },
+                access: self.source.access.filter(|access| later.source.access == Some(*access)),
             },
             snapshots: both(self.snapshots, later.snapshots),
             restored: both(self.restored, later.restored),
@@ -69,6 +75,11 @@ impl<'h> World<'h> {
     /// What held around the call.
     pub(crate) fn around(&self, operation: &Operation<'_>) -> Surroundings {
         self.surroundings.get(&operation.call.id).cloned().unwrap_or_default()
+    }
+
+    /// Whether the call goes beyond the limits of the interface.
+    pub(crate) fn is_excessive(&self, operation: &Operation<'_>) -> bool {
+        self.excessive.contains(&operation.call.id)
     }
 
     /// Whether the plugin advertises the capability.

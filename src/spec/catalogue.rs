@@ -92,6 +92,8 @@ pub struct Rule {
     pub observe: Observe,
     /// Test idea, verdict and tolerances.
     pub note: &'static str,
+    /// Why csi-certify cannot judge the rule or bring it about, although it can be observed in principle; mostly empty.
+    pub beyond_reach: &'static str,
 }
 
 impl Rule {

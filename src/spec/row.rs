@@ -33,6 +33,9 @@ pub struct Row {
     pub observe: String,
     /// Test idea, verdict and tolerances.
     pub note: String,
+    /// Why csi-certify cannot judge it or bring it about, although it can be observed in principle; mostly empty.
+    #[serde(default)]
+    pub beyond_reach: String,
 }
 
 impl Row {
@@ -48,7 +51,7 @@ impl Row {
         };
         format!(
             "Rule {{ id: {:?}, section: {:?}, line: {}, level: Level::{}, binds: Binds::{}, rpc: {:?}, gate: &{:?}, \
-             text: {:?}, code: {:?}, observe: Observe::{}, note: {:?} }}",
+             text: {:?}, code: {:?}, observe: Observe::{}, note: {:?}, beyond_reach: {:?} }}",
             self.id,
             self.section,
             self.line,
@@ -60,6 +63,7 @@ impl Row {
             self.code,
             variant(&self.observe),
             self.note,
+            self.beyond_reach,
         )
     }
 }

@@ -30,6 +30,9 @@ const HUNG: u32 = 2;
 /// A key of parameters that no driver knows.
 pub(super) const MADE_UP_KEY: &str = "csi-certify-unknown";
 
+/// A mount flag that is found again in any text.
+pub(super) const TELLING_FLAG: &str = "csi-certify-flag";
+
 /// How long an RPC that counts as hung is waited for.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -111,6 +114,17 @@ impl Bench {
         let answer = self.run.driver.call(&self.run.recorder, self.scenario, request, self.run.deadline(rpc)).await;
         self.run.note_deadline(rpc, &answer);
         self.ledger().answered(request, &answer);
+        answer
+    }
+
+    /// Sends a request with a field that no version of the interface has yet.
+    pub(super) async fn exchange_with_an_unknown_field(&self, request: impl Into<Request>) -> Answer {
+        let request = request.into();
+        self.ledger().sent(&request);
+        let run = &self.run;
+        let deadline = run.deadline(request.rpc());
+        let answer = run.driver.call_with_an_unknown_field(&run.recorder, self.scenario, &request, deadline).await;
+        self.ledger().answered(&request, &answer);
         answer
     }
 

@@ -10,6 +10,7 @@ mod greeting;
 mod group_controller;
 mod identity;
 mod ledger;
+mod matrix;
 mod node;
 mod node_use;
 mod options;

@@ -3,7 +3,7 @@
 use super::{Scenario, controller, general, group_controller, identity, node, snapshot_metadata};
 
 /// The scenarios of each file; those that look at the driver's process come last.
-const FILES: [&[Scenario]; 43] = [
+const FILES: [&[Scenario]; 44] = [
     identity::get_plugin_info::SCENARIOS,
     identity::get_plugin_capabilities::SCENARIOS,
     identity::probe::SCENARIOS,
@@ -41,6 +41,7 @@ const FILES: [&[Scenario]; 43] = [
     node::node_get_volume_stats::SCENARIOS,
     node::node_expand_volume::SCENARIOS,
     general::unimplemented::SCENARIOS,
+    general::fields::SCENARIOS,
     general::lost_answers::SCENARIOS,
     general::overlapping::SCENARIOS,
     general::secrets::SCENARIOS,

@@ -10,6 +10,9 @@ use crate::{
     spec::{Rpc, Service},
 };
 
+/// Field 10 000, a string, `later`: as a newer orchestrator might send it.
+const UNKNOWN_FIELD: [u8; 9] = [0x82, 0xf1, 0x04, 5, b'l', b'a', b't', b'e', b'r'];
+
 /// Where the driver's services are found.
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -166,6 +169,23 @@ impl Driver {
             _ => answer.clone(),
         })
         .await
+    }
+
+    /// Calls with a field that no version of the interface has yet; it is not recorded, as it has to make no difference.
+    pub async fn call_with_an_unknown_field(
+        &self,
+        recorder: &Recorder,
+        scenario: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Answer {
+        let Some(instance) = self.serving(request.rpc()) else {
+            return Answer::Garbage(format!("no endpoint serves {}", request.rpc()));
+        };
+        let (open, line) = self.open(instance, recorder, scenario, request);
+        let answer = instance.exchange_with(recorder, request, &UNKNOWN_FIELD, line, deadline).await;
+        open.close(&answer);
+        answer
     }
 
     /// Ends the processes that this run started.

@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +16,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Answer, Code, ConnectError, Lane,
     lane::Lease,
+    launch::Launches,
     process::{Output, Process, ProcessError, Signal},
     profile::Start,
-    wire::{Transport, exchange},
+    wire::{Transport, exchange, exchange_bytes},
 };
 use crate::{
     csi::v1,
@@ -172,12 +174,25 @@ impl Instance {
         &self,
         recorder: &Recorder,
         request: &Request,
+        line: Line,
+        deadline: Duration,
+    ) -> Answer {
+        self.exchange_with(recorder, request, &[], line, deadline).await
+    }
+
+    /// As [`Instance::exchange`], with further bytes after those of the request.
+    pub(super) async fn exchange_with(
+        &self,
+        recorder: &Recorder,
+        request: &Request,
+        surplus: &[u8],
         Line { generation, transport }: Line,
         deadline: Duration,
     ) -> Answer {
         let Some(transport) = transport else { return Answer::Lost(Lost::Connection) };
         // A server of this process that panics takes down its own task in a real driver, not the caller.
-        let call = AssertUnwindSafe(exchange(transport, request, deadline)).catch_unwind();
+        let message = [&*request.encode(), surplus].concat();
+        let call = AssertUnwindSafe(exchange_bytes(transport, request.rpc(), &message, deadline)).catch_unwind();
         let answer = match timeout(deadline, call).await {
             Err(_) => Answer::Lost(Lost::Deadline),
             Ok(Err(_)) => Answer::Lost(Lost::Connection),
@@ -213,6 +228,29 @@ impl Instance {
             process.end(signal, self.ready_timeout).await?;
         }
         recorder.fault(Fault::Killed { instance: self.name.to_owned(), signal: signal.name().to_owned() });
+        self.launch(&mut process)?;
+        self.connect(self.ready_timeout, process.as_mut()).await?;
+        recorder.fault(Fault::Restarted { instance: self.name.to_owned() });
+        Ok(())
+    }
+
+    /// Ends the process, launches it in other ways for a while, and starts it again; all of that is recorded.
+    ///
+    /// `directory` is one in which sockets can be made.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, cannot be started, or does not answer in time afterwards.
+    pub async fn launch_otherwise(&self, recorder: &Recorder, directory: &Path) -> Result<(), BringUpError> {
+        let mut process = self.process.lock().await;
+        let Some(start) = &self.start else { return Err(ProcessError::Unknown.into()) };
+        if let Some(process) = process.as_mut() {
+            process.end(Signal::Terminate, self.ready_timeout).await?;
+        }
+        recorder.fault(Fault::Killed { instance: self.name.to_owned(), signal: Signal::Terminate.name().to_owned() });
+        let launches = Launches { name: self.name, start, patience: self.ready_timeout, output: &self.output };
+        let seen = launches.all(directory).await;
+        seen.into_iter().for_each(|observation| recorder.observed(observation));
         self.launch(&mut process)?;
         self.connect(self.ready_timeout, process.as_mut()).await?;
         recorder.fault(Fault::Restarted { instance: self.name.to_owned() });

@@ -13,6 +13,9 @@ use crate::history::{Observation, PathKind};
 /// The first block of a device, which holds the marker.
 const BLOCK: usize = 512;
 
+/// The length of a block that is written somewhere in the middle.
+const SCATTERED: usize = 4096;
+
 /// How long a file operation may take; a dead network or FUSE file system never returns.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,10 +67,17 @@ impl NodeFs {
         Observation::Read { node: self.node.clone(), path: path.to_owned(), name: name.to_owned(), content, error }
     }
 
-    /// Writes a block at each of the offsets: into a device, or a file of a directory; what cannot be written is left out.
-    pub async fn scatter(&self, path: &str, offsets: Vec<u64>) {
-        let path = PathBuf::from(path);
-        blocking(move || scatter(&path, &offsets)).await;
+    /// Writes a block at each of the offsets: into a device, or a file of a directory.
+    pub async fn scatter(&self, path: &str, offsets: Vec<u64>) -> Observation {
+        let (file, places) = (PathBuf::from(path), offsets.clone());
+        let outcome = blocking(move || scatter(&file, &places)).await;
+        Observation::Blocks {
+            node: self.node.clone(),
+            path: path.to_owned(),
+            offsets,
+            length: SCATTERED as u64,
+            error: error_of(&outcome),
+        }
     }
 
     /// The size of the file system or device at the path, unless it cannot be told.
@@ -129,7 +139,7 @@ fn scatter(path: &Path, offsets: &[u64]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     for &offset in offsets {
         file.seek(SeekFrom::Start(offset))?;
-        file.write_all(&[0xc5; 4096])?;
+        file.write_all(&[0xc5; SCATTERED])?;
     }
     file.sync_all()
 }

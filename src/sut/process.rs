@@ -70,8 +70,20 @@ impl Process {
     ///
     /// When the command cannot be run.
     pub fn start(start: &Start, endpoint: &str, output: &Output) -> Result<Self, ProcessError> {
+        Self::launch(start, endpoint, output, false)
+    }
+
+    /// As [`Process::start`]; a bare environment has nothing that a supervisor would not set.
+    ///
+    /// # Errors
+    ///
+    /// When the command cannot be run.
+    pub(super) fn launch(start: &Start, endpoint: &str, output: &Output, bare: bool) -> Result<Self, ProcessError> {
         let [program, arguments @ ..] = &*start.command else { return Err(ProcessError::Unknown) };
         let mut command = Command::new(program);
+        if bare {
+            command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        }
         command
             .args(arguments.iter().map(|argument| argument.replace("{endpoint}", endpoint)))
             .env("CSI_ENDPOINT", endpoint)

@@ -32,8 +32,13 @@ pub(crate) type Transport = BoxCloneService<http::Request<Body>, http::Response<
 /// The deadline is told to the driver. One that keeps to it may reset the stream at that moment, and its reset be here
 /// before the caller's own clock strikes: a call that breaks off after its deadline was given up, not cut off.
 pub(super) async fn exchange(transport: Transport, request: &Request, deadline: Duration) -> Answer {
+    exchange_bytes(transport, request.rpc(), &request.encode(), deadline).await
+}
+
+/// As [`exchange`], with a message that is encoded already.
+pub(super) async fn exchange_bytes(transport: Transport, rpc: Rpc, message: &[u8], deadline: Duration) -> Answer {
     let begun = Instant::now();
-    match pass(transport, request, deadline).await {
+    match pass(transport, rpc, message, deadline).await {
         Answer::Lost(Lost::Connection) if begun.elapsed() >= told(deadline) => Answer::Lost(Lost::Deadline),
         answer => answer,
     }
@@ -44,9 +49,8 @@ fn told(deadline: Duration) -> Duration {
     Duration::from_millis(deadline.as_millis().clamp(1, 99_999_999) as u64)
 }
 
-async fn pass(transport: Transport, request: &Request, deadline: Duration) -> Answer {
-    let rpc = request.rpc();
-    let response = match transport.oneshot(http_request(request, deadline)).await {
+async fn pass(transport: Transport, rpc: Rpc, message: &[u8], deadline: Duration) -> Answer {
+    let response = match transport.oneshot(http_request(rpc, message, deadline)).await {
         Ok(response) => response,
         Err(error) if is_timeout(&*error) => return Answer::Lost(Lost::Deadline),
         Err(_) => return Answer::Lost(Lost::Connection),
@@ -69,15 +73,14 @@ async fn pass(transport: Transport, request: &Request, deadline: Duration) -> An
     }
 }
 
-fn http_request(request: &Request, deadline: Duration) -> http::Request<Body> {
-    let message = request.encode();
+fn http_request(rpc: Rpc, message: &[u8], deadline: Duration) -> http::Request<Body> {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(message.len() as u32);
-    frame.put_slice(&message);
+    frame.put_slice(message);
     let mut http_request = http::Request::new(Body::new(Full::new(frame.freeze())));
     *http_request.method_mut() = http::Method::POST;
-    *http_request.uri_mut() = http::Uri::from_static(request.rpc().path());
+    *http_request.uri_mut() = http::Uri::from_static(rpc.path());
     *http_request.version_mut() = http::Version::HTTP_2;
     let headers = http_request.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));

@@ -24,7 +24,7 @@ fn with(events: Vec<Event>) -> History {
 }
 
 /// A seed that a failing run prints, and that `CSI_CERTIFY_SEED` repeats.
-pub(crate) fn seed() -> u64 {
+fn seed() -> u64 {
     let seed = std::env::var("CSI_CERTIFY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     println!("repeat with CSI_CERTIFY_SEED={seed}");
     seed

@@ -7,7 +7,7 @@
     reason = "a test that cannot go on fails, and prints its seed"
 )]
 
+mod closure;
 mod laws;
 mod power;
 mod recorded;
-mod streamed;

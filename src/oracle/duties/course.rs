@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Broken;
 use crate::{
     history::{CallId, Reply, Request},
-    oracle::{knowledge::Knowledge, operation::Operation, ruling::Answer},
+    oracle::{
+        knowledge::Knowledge,
+        operation::{Operation, Operations},
+        ruling::Answer,
+    },
     rule,
     spec::{Rpc, RuleId},
 };
@@ -42,8 +46,14 @@ struct Volume {
 }
 
 impl Course {
-    /// Nothing has happened yet; these are the ids of the nodes.
-    pub(super) const fn new(node_ids: BTreeMap<String, String>) -> Self {
+    /// Gathers what the whole history says of the nodes; nothing has happened yet.
+    pub(super) fn of(operations: &Operations<'_>) -> Self {
+        let mut node_ids = BTreeMap::new();
+        for operation in operations.in_order() {
+            if let Some(Answer::Ok(Reply::NodeGetInfo(info))) = operation.answer() {
+                node_ids.insert(operation.call.node.clone(), info.node_id.clone());
+            }
+        }
         Self { volumes: BTreeMap::new(), node_ids, unimplemented: BTreeMap::new(), members: BTreeMap::new() }
     }
 

@@ -128,7 +128,8 @@ fn delete(
         Rules {
             missing: rule!("GROUP-DELETE-009"),
             mismatch: rule!("GROUP-DELETE-014"),
-            checks: rule!("GROUP-DELETE-007"),
+            // Which kind of plugin it is cannot be seen.
+            checks: &[rule!("GROUP-DELETE-007"), rule!("GROUP-DELETE-008")],
         },
         state.has_members(&request.snapshot_ids).filter(|_| existence == Existence::Present),
         &request.snapshot_ids,
@@ -171,7 +172,7 @@ fn get(
     }
     let existence = state.existence_of(id);
     members(
-        Rules { missing: rule!("GROUP-GET-008"), mismatch: rule!("GROUP-GET-014"), checks: rule!("GROUP-GET-006") },
+        Rules { missing: rule!("GROUP-GET-008"), mismatch: rule!("GROUP-GET-014"), checks: &[rule!("GROUP-GET-006")] },
         state.has_members(&request.snapshot_ids).filter(|_| existence == Existence::Present),
         &request.snapshot_ids,
         expectation,
@@ -199,7 +200,7 @@ fn get(
 struct Rules {
     missing: RuleId,
     mismatch: RuleId,
-    checks: RuleId,
+    checks: &'static [RuleId],
 }
 
 /// `matches` says whether the list names the members of a group that exists, where that is known.
@@ -210,7 +211,7 @@ fn members(rules: Rules, matches: Option<bool>, given: &[String], expectation: &
         expectation.problems.push(if matches.is_some() { problem.ok_warns() } else { problem.ok_allowed() });
     } else if matches == Some(false) {
         let what = "snapshot_ids does not name the members of the group";
-        let problem = Problem::new(rules.mismatch, what, &[InvalidArgument]).also(&[rules.checks]);
+        let problem = Problem::new(rules.mismatch, what, &[InvalidArgument]).also(rules.checks);
         expectation.problems.push(problem.warn_on(&[NotFound, FailedPrecondition]).ok_warns());
     }
 }

@@ -14,9 +14,9 @@ use crate::{
     rule,
 };
 
-impl Judge<'_> {
+impl<'h> Judge<'h> {
     /// A call ends with an answer, after the snapshots have taken note of it.
-    pub(in crate::oracle) fn finish_groups(&mut self, operation: &Operation<'_>, answer: Answer<'_>, place: &Place) {
+    pub(in crate::oracle) fn finish_groups(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
         let mut marks = match self.world.has("Plugin.GROUP_CONTROLLER_SERVICE") {
             true => capabilities(operation, answer, self.world.has("Controller.GET_SNAPSHOT")),
             false => Vec::new(),

@@ -116,14 +116,6 @@ impl Subject for Group {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn is_absent(&self) -> bool {
-        self.existence == Existence::Absent
-    }
-
-    fn names(&self) -> Vec<CallId> {
-        self.created.into_iter().collect()
-    }
-
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
         let Some(answer) = operation.answer() else {
             let after = effect(state, operation);
@@ -133,7 +125,7 @@ impl Subject for Group {
                 Ok(vec![Branch { state: after, marks: Vec::new() }])
             };
         };
-        match expect(world, state, operation).rule_on(answer) {
+        match expect(world, state, operation).forgive(world.is_excessive(operation)).rule_on(answer) {
             Ruling::Struck(strike) => Err(strike),
             Ruling::Refused(marks) => Ok(vec![Branch { state: state.clone(), marks }]),
             Ruling::Open(marks) => {

@@ -37,7 +37,7 @@ pub(super) fn succeed<'a>(
             (Some(group), marks)
         }
         (Request::GetVolumeGroupSnapshot(request), Answer::Ok(Reply::GetVolumeGroupSnapshot(reply))) => {
-            taken(state, &request.snapshot_ids, rule!("GROUP-GET-006"), &mut marks);
+            taken(state, &request.snapshot_ids, &[rule!("GROUP-GET-006")], &mut marks);
             let is_it =
                 reply.group_snapshot.as_ref().is_some_and(|group| group.group_snapshot_id == request.group_snapshot_id);
             for rule in [rule!("GROUP-GET-010"), rule!("GROUP-GET-011")] {
@@ -58,7 +58,8 @@ pub(super) fn succeed<'a>(
             ((is_it && is_known).then_some(group), marks)
         }
         (Request::DeleteVolumeGroupSnapshot(request), _) => {
-            taken(state, &request.snapshot_ids, rule!("GROUP-DELETE-007"), &mut marks);
+            let rules = [rule!("GROUP-DELETE-007"), rule!("GROUP-DELETE-008")];
+            taken(state, &request.snapshot_ids, &rules, &mut marks);
             (None, marks)
         }
         _ => (None, marks),
@@ -66,8 +67,11 @@ pub(super) fn succeed<'a>(
 }
 
 /// A list of members that is not that of the group should not have been taken.
-fn taken(state: &Group, given: &[String], rule: RuleId, marks: &mut Vec<Mark>) {
-    if state.has_members(given) == Some(false) && !given.is_empty() {
+fn taken(state: &Group, given: &[String], rules: &[RuleId], marks: &mut Vec<Mark>) {
+    if state.has_members(given) != Some(false) || given.is_empty() {
+        return;
+    }
+    for &rule in rules {
         advise(marks, rule, false, || {
             ("a list of other members was taken".into(), format!("{:?}", state.members), format!("{given:?}: OK"))
         });

@@ -53,6 +53,13 @@ pub(super) fn expect_publish(
     if state.existence_of(id) != Existence::Present {
         return expectation;
     }
+    let foreign = state.context.as_ref().is_some_and(|context| *context != request.volume_context);
+    expectation.problem_if(foreign && !request.volume_context.is_empty(), || {
+        // It need not be stored, so OK says nothing.
+        Problem::new(rule!("CTRL-PUBLISH-019"), "volume_context is not this volume's", &[InvalidArgument])
+            .or(&[NotFound, FailedPrecondition])
+            .ok_allowed()
+    });
     let Some(capability) = request.volume_capability.as_ref().map(Capability::from) else { return expectation };
     unsupported(world, &mut expectation, &capability);
     if made_for(world, state, &capability, &request.volume_context) {

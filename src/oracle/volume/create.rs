@@ -1,13 +1,11 @@
 //! CreateVolume: what may be answered, and what follows.
 
-use std::collections::BTreeMap;
-
 use tonic::Code::{
     AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unimplemented,
 };
 
 use super::{
-    fields,
+    fields, place,
     state::{Existence, Volume},
 };
 use crate::{
@@ -17,7 +15,7 @@ use crate::{
         capability::{Access, Capability},
         configurations::Branch,
         operation::Operation,
-        ruling::{Expectation, Mark, Problem, advise, check},
+        ruling::{Answer, Expectation, Mark, Problem, advise, check},
         world::World,
     },
     rule,
@@ -56,6 +54,7 @@ fn request_problems(
     request: &v1::CreateVolumeRequest,
 ) {
     fields::unusual_name(expectation, rule!("CTRL-CREATE-023"), &request.name);
+    fields::secrets(expectation, &request.secrets);
     expectation.problem_if(request.parameters.keys().any(|key| operation.invented(key)), || {
         Problem::new(rule!("CTRL-CREATE-038"), "parameters has a key that no plugin knows", &[InvalidArgument])
             .ok_allowed()
@@ -100,38 +99,8 @@ fn request_problems(
     if let Some(requirements) = &request.accessibility_requirements
         && world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS")
     {
-        topology_problems(world, expectation, requirements);
+        place::problems(world, expectation, requirements);
     }
-}
-
-fn topology_problems(world: &World<'_>, expectation: &mut Expectation, requirements: &v1::TopologyRequirement) {
-    let (requisite, preferred) = (&requirements.requisite, &requirements.preferred);
-    expectation.problem_if(requisite.is_empty() && preferred.is_empty(), || {
-        Problem::new(
-            rule!("CTRL-CREATE-108"),
-            "accessibility_requirements lists neither requisite nor preferred topologies",
-            &[InvalidArgument],
-        )
-        .ok_warns()
-    });
-    let stray = preferred.iter().any(|topology| !requisite.contains(topology));
-    expectation.problem_if(!requisite.is_empty() && stray, || {
-        Problem::new(rule!("CTRL-CREATE-122"), "a preferred topology is not among requisite", &[InvalidArgument])
-            .or(&[ResourceExhausted])
-            .ok_allowed()
-    });
-    let nowhere = !requisite.is_empty()
-        && !world.knowledge.topologies.is_empty()
-        && !requisite
-            .iter()
-            .any(|topology| world.knowledge.topologies.iter().any(|known| is_compatible(&topology.segments, known)));
-    expectation.problem_if(nowhere, || {
-        let rule = if requisite.len() > 1 { rule!("CTRL-CREATE-115") } else { rule!("CTRL-CREATE-113") };
-        Problem::new(rule, "no node is in a requisite topology", &[ResourceExhausted])
-            .also(&[rule!("CTRL-CREATE-125"), rule!("CTRL-CREATE-159")])
-            .or(&[InvalidArgument])
-            .ok_allowed()
-    });
 }
 
 fn source_problems(
@@ -161,6 +130,17 @@ fn source_problems(
         let problem = Problem::new(rule!("CTRL-CREATE-151"), format!("the source {id:?} does not exist"), &[NotFound]);
         if operation.invented(id) { problem.or(&[InvalidArgument]) } else { problem }
     });
+    expectation.problem_if(
+        around.source.access.is_some_and(|access| {
+            !request.volume_capabilities.is_empty()
+                && request.volume_capabilities.iter().all(|one| Capability::from(one).access != access)
+        }),
+        || {
+            Problem::new(rule!("CTRL-CREATE-146"), "the source is of the other access type", &[InvalidArgument])
+                .warn_on(&[FailedPrecondition, OutOfRange])
+                .ok_allowed()
+        },
+    );
     if supported && around.source.existence == Existence::Present {
         let size = around.source.size;
         let (required, limit) =
@@ -267,7 +247,7 @@ fn existing_problems(
         );
     }
     differs |= first.mutable_parameters != request.mutable_parameters;
-    topology_of_existing(expectation, state, request);
+    place::existing(expectation, state, request);
     differs |= first.accessibility_requirements != request.accessibility_requirements;
     // What is compatible is the plugin's to say where nothing tells, and so is what a lost answer would have told.
     let untold = state.topology.is_none() && first.accessibility_requirements != request.accessibility_requirements;
@@ -281,20 +261,30 @@ fn existing_problems(
     }
 }
 
-fn topology_of_existing(expectation: &mut Expectation, state: &Volume, request: &v1::CreateVolumeRequest) {
-    let Some(requirements) = &request.accessibility_requirements else { return };
-    let Some(topology) = state.topology.as_ref().filter(|topology| !topology.is_empty()) else { return };
-    let requisite = &requirements.requisite;
-    let apart = !requisite.is_empty()
-        && !requisite.iter().any(|wanted| topology.iter().any(|have| is_compatible(&wanted.segments, have)));
-    expectation.problem_if(apart, || {
-        Problem::new(
-            rule!("CTRL-CREATE-156"),
-            "the volume of this name is not accessible from the topologies asked for",
-            &[AlreadyExists],
-        )
-        .or(&[ResourceExhausted, InvalidArgument])
-    });
+/// What a refusal says beside its code: that the source is at fault, where it is (specification line 1262).
+pub(super) fn refusal_marks(
+    world: &World<'_>,
+    operation: &Operation<'_>,
+    request: &v1::CreateVolumeRequest,
+    answer: Answer<'_>,
+    marks: &mut Vec<Mark>,
+) {
+    let mut at_fault = Expectation::default();
+    source_problems(world, &mut at_fault, operation, request);
+    let Answer::Status(status) = answer else { return };
+    let by_the_source = at_fault
+        .problems
+        .iter()
+        .any(|problem| marks.iter().any(|mark| matches!(mark, Mark::Held(rule) if *rule == problem.rule)));
+    if by_the_source {
+        advise(marks, rule!("CTRL-CREATE-149"), !status.message.trim().is_empty(), || {
+            (
+                "the refusal does not say that the source is at fault".into(),
+                "a message that says so".into(),
+                answer.describe(),
+            )
+        });
+    }
 }
 
 /// The state after a create that took effect.
@@ -337,7 +327,7 @@ pub(super) fn succeed(
     if let Some(requirements) = &request.accessibility_requirements
         && world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS")
     {
-        topology(&mut marks, requirements, &volume.accessible_topology);
+        place::marks(world, &mut marks, requirements, &volume.accessible_topology);
     }
     let around = world.around(operation);
     if let Some(SourceType::Snapshot(_)) =
@@ -437,60 +427,4 @@ pub(super) fn capacity(marks: &mut Vec<Mark>, range: Option<&v1::CapacityRange>,
             ("required_bytes equals limit_bytes".into(), format!("exactly {limit} bytes"), format!("{bytes} bytes"))
         });
     }
-}
-
-/// The topology fits the requirement (specification lines 1090–1151); an empty one means everywhere.
-fn topology(marks: &mut Vec<Mark>, requirements: &v1::TopologyRequirement, topology: &[v1::Topology]) {
-    let (requisite, preferred) = (&requirements.requisite, &requirements.preferred);
-    if topology.is_empty() || requisite.is_empty() {
-        if topology.is_empty() && !requisite.is_empty() {
-            marks.extend([Mark::Held(rule!("CTRL-CREATE-042")), Mark::Held(rule!("CTRL-CREATE-106"))]);
-        }
-        return;
-    }
-    let actual = || format!("{topology:?}");
-    let meets = |wanted: &v1::Topology| topology.iter().any(|have| is_compatible(&wanted.segments, &have.segments));
-    let any = requisite.iter().any(meets);
-    for rule in [rule!("CTRL-CREATE-109"), rule!("CTRL-CREATE-106"), rule!("CTRL-CREATE-042")] {
-        check(marks, rule, any, || {
-            (
-                "the volume is accessible from none of the requisite topologies".into(),
-                format!("{requisite:?}"),
-                actual(),
-            )
-        });
-    }
-    let from_requisite =
-        topology.iter().all(|have| requisite.iter().any(|wanted| is_compatible(&wanted.segments, &have.segments)));
-    let distinct = topology.iter().enumerate().all(|(at, have)| !topology[..at].contains(have));
-    if topology.len() < requisite.len() {
-        check(marks, rule!("CTRL-CREATE-114"), from_requisite && distinct, || {
-            ("topologies outside requisite, or one twice".into(), format!("some of {requisite:?}"), actual())
-        });
-    } else if topology.len() == requisite.len() {
-        check(marks, rule!("CTRL-CREATE-112"), requisite.iter().all(meets), || {
-            ("not all requisite topologies are served".into(), format!("{requisite:?}"), actual())
-        });
-    } else {
-        check(marks, rule!("CTRL-CREATE-117"), requisite.iter().all(meets), || {
-            ("not all requisite topologies are among those served".into(), format!("{requisite:?}"), actual())
-        });
-    }
-    let usable = preferred.iter().filter(|wanted| requisite.contains(wanted)).collect::<Vec<_>>();
-    if let [first, ..] = &*usable
-        && topology.len() == 1
-    {
-        for rule in [rule!("CTRL-CREATE-126"), rule!("CTRL-CREATE-121")] {
-            advise(marks, rule, meets(first), || {
-                ("the first preferred topology was passed over".into(), format!("{first:?}"), actual())
-            });
-        }
-    }
-}
-
-/// Whether two topologies agree in each key that both have; keys compare without regard to case (line 1243).
-pub(crate) fn is_compatible(wanted: &BTreeMap<String, String>, have: &BTreeMap<String, String>) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| have.iter().all(|(other, found)| !other.eq_ignore_ascii_case(key) || found == value))
 }

@@ -1,9 +1,12 @@
 //! What is wrong with the fields of a request, whatever the state of the world.
 
-use tonic::Code::{InvalidArgument, NotFound, OutOfRange};
+use std::collections::BTreeMap;
+
+use tonic::Code::{InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated};
 
 use crate::{
     csi::v1::{self, volume_content_source::Type as SourceType},
+    history::{ALTERED, DENIED},
     oracle::{
         capability::{Access, Capability},
         ruling::{Expectation, Problem},
@@ -82,6 +85,21 @@ pub(crate) fn content_source(expectation: &mut Expectation, source: &v1::VolumeC
             missing(rule!("CTRL-CREATE-054"), "volume_content_source.volume.volume_id").warn_on(&[NotFound])
         }),
     }
+}
+
+/// Secrets that were wrong on purpose (specification lines 508, 511).
+pub(crate) fn secrets(expectation: &mut Expectation, secrets: &BTreeMap<String, String>) {
+    expectation.problem_if(secrets.values().any(|value| value == DENIED), || {
+        Problem::new(rule!("GEN-ERR-012"), "the secrets are of somebody without permission", &[PermissionDenied])
+            .warn_on(&[Unauthenticated])
+    });
+    // A plugin that takes no secrets does not look at them.
+    expectation.problem_if(secrets.values().any(|value| value == ALTERED), || {
+        Problem::new(rule!("GEN-ERR-022"), "the secrets were altered", &[Unauthenticated])
+            .or(&[InvalidArgument])
+            .warn_on(&[PermissionDenied])
+            .ok_allowed()
+    });
 }
 
 /// A path that is not absolute: legitimately INVALID_ARGUMENT, whatever else was wanted (specification line 507).

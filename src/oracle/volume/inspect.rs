@@ -9,7 +9,7 @@ use super::{
 use crate::{
     csi::v1,
     oracle::{
-        capability::Capability,
+        capability::{Access, Capability},
         configurations::Branch,
         operation::Operation,
         ruling::{Expectation, Mark, Problem, advise, check},
@@ -41,7 +41,7 @@ pub(super) fn expect_validate(
         .volume_capabilities
         .iter()
         .map(Capability::from)
-        .any(|capability| capability.mode <= 0 || capability.access == crate::oracle::capability::Access::Unset);
+        .any(|capability| capability.mode <= 0 || capability.access == Access::Unset);
     expectation.problem_if(odd, || {
         Problem::new(rule!("CTRL-VALIDATE-002"), "a capability lacks its access type or mode", &[InvalidArgument])
             .ok_allowed()
@@ -62,7 +62,7 @@ pub(super) fn expect_validate(
         if expectation.problems.is_empty() && request.parameters.is_empty() && request.mutable_parameters.is_empty() {
             expectation.must_succeed.push(rule!("CTRL-VALIDATE-003"));
             if request.volume_context.is_empty() {
-                expectation.must_succeed.push(rule!("CTRL-CREATE-096"));
+                expectation.must_succeed.extend([rule!("CTRL-CREATE-096"), rule!("CTRL-CREATE-095")]);
             }
         }
         // Whether these fit is the plugin's to say, and INVALID_ARGUMENT one of the ways to say it.
@@ -82,9 +82,7 @@ pub(super) fn validate_marks(
 ) {
     let asked: Vec<Capability> = request.volume_capabilities.iter().map(Capability::from).collect();
     let invalid = |capability: &Capability| {
-        capability.mode <= 0
-            || capability.access == crate::oracle::capability::Access::Unset
-            || world.knowledge.unsupported.contains(capability)
+        capability.mode <= 0 || capability.access == Access::Unset || world.knowledge.unsupported.contains(capability)
     };
     let Some(confirmed) = &reply.confirmed else {
         if asked.iter().any(invalid) {
@@ -181,13 +179,15 @@ pub(crate) fn description_marks(
         let detached: Vec<&String> = state.detached.iter().filter(|node| published.contains(node)).collect();
         if !state.detached.is_empty() {
             // The list may name further nodes (contested point 8), so this only warns.
-            advise(marks, rule!("CTRL-UNPUBLISH-013"), detached.is_empty(), || {
-                (
-                    "published_node_ids holds a node that the volume was detached from".into(),
-                    format!("without {detached:?}"),
-                    format!("{published:?}"),
-                )
-            });
+            for rule in [rule!("CTRL-UNPUBLISH-013"), rule!("CTRL-UNPUBLISH-017")] {
+                advise(marks, rule, detached.is_empty(), || {
+                    (
+                        "published_node_ids holds a node that the volume was detached from".into(),
+                        format!("without {detached:?}"),
+                        format!("{published:?}"),
+                    )
+                });
+            }
         }
         let missing: Vec<&String> = state.attachments.keys().filter(|node| !published.contains(node)).collect();
         if !state.attachments.is_empty() {
@@ -259,6 +259,10 @@ pub(super) fn expect_expand(
         Some(range) => expand_range(world, &mut expectation, state, range),
     }
     if let Some(capability) = request.volume_capability.as_ref().map(Capability::from) {
+        expectation.problem_if(capability.mode <= 0 || capability.access == Access::Unset, || {
+            Problem::new(rule!("GEN-ERR-009"), "the capability lacks its access type or mode", &[InvalidArgument])
+                .ok_allowed()
+        });
         expectation.problem_if(
             world.knowledge.unsupported.contains(&capability) || is_of_other_type(world, state, &capability),
             || {

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     csi::v1,
+    history::Reply,
     oracle::{
         capability::Capability,
         operation::Operation,
-        ruling::{Expectation, Mark, Problem, check},
+        ruling::{Answer, Expectation, Mark, Problem, advise, check, is_transient},
         world::World,
     },
     rule,
@@ -138,6 +139,16 @@ pub(super) fn expect_expand(
             .ok_allowed()
         });
     }
+    // What the controller has grown may be unable to follow while it is in use (line 2933); it says so with this code.
+    let in_use = matches!(operation.answer(), Some(Answer::Status(status)) if status.code == FailedPrecondition as i32);
+    expectation.problem_if(in_use && is_at(state, operation, path) && was_expanded(world, state), || {
+        Problem::new(
+            rule!("NODE-EXPAND-031"),
+            "the file system may be unable to grow while the volume is in use",
+            &[FailedPrecondition],
+        )
+        .ok_allowed()
+    });
     if state.existence_of(id) == Existence::Present {
         if !is_at(state, operation, path) {
             expectation.problems.push(
@@ -150,4 +161,45 @@ pub(super) fn expect_expand(
         }
     }
     expectation
+}
+
+/// Whether the volume has become larger than it was made.
+fn was_expanded(world: &World<'_>, state: &Volume) -> bool {
+    let created = state.created.and_then(|call| world.operations.get(call)).and_then(Operation::answer);
+    match created {
+        Some(Answer::Ok(Reply::CreateVolume(reply))) => {
+            reply.volume.as_ref().is_some_and(|volume| volume.capacity_bytes < state.capacity)
+        }
+        _ => state.created.is_some(),
+    }
+}
+
+/// Words with which a plugin says that a volume cannot grow because it is in use.
+const IN_USE: [&str; 6] = ["in use", "online", "mounted", "busy", "published", "staged"];
+
+/// A volume that cannot grow because it is in use is refused with one code (specification line 2933).
+pub(super) fn refusal_marks(
+    state: &Volume,
+    operation: &Operation<'_>,
+    request: &v1::NodeExpandVolumeRequest,
+    answer: Answer<'_>,
+    marks: &mut Vec<Mark>,
+) {
+    let Answer::Status(status) = answer else { return };
+    let code = tonic::Code::from(status.code);
+    let text = status.message.to_lowercase();
+    if !is_at(state, operation, &request.volume_path)
+        || is_transient(code)
+        || !(code == FailedPrecondition || IN_USE.iter().any(|word| text.contains(word)))
+    {
+        return;
+    }
+    // The message is for people, so what it seems to say only warns.
+    advise(marks, rule!("NODE-EXPAND-031"), code == FailedPrecondition, || {
+        (
+            "the volume cannot grow while it is in use, it seems, and the code is another".into(),
+            "FAILED_PRECONDITION".into(),
+            answer.describe(),
+        )
+    });
 }

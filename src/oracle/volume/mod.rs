@@ -10,15 +10,16 @@ mod inspect;
 mod measure;
 mod observe;
 mod paths;
+mod place;
 mod publish;
 mod rules;
 mod stage;
 mod state;
 mod subject;
 
-pub(crate) use create::is_compatible;
 pub(crate) use fields::{is_unusual, missing, oversized, unusual_name};
 pub(crate) use inspect::description_marks;
 pub(crate) use observe::look;
+pub(crate) use place::is_compatible;
 pub(crate) use rules::{exists, unimplemented};
 pub(crate) use state::{Existence, Volume};

@@ -303,7 +303,7 @@ fn is_attached_read_only(state: &Volume, request: &v1::NodePublishVolumeRequest)
     state.attachments.values().any(|one| one.read_only && one.context.as_ref().is_none_or(is_its))
 }
 
-fn arguments<'w>(world: &'w World<'_>, held: &Publication) -> Option<&'w v1::NodePublishVolumeRequest> {
+fn arguments<'h>(world: &World<'h>, held: &Publication) -> Option<&'h v1::NodePublishVolumeRequest> {
     match world.operations.get(held.by)?.request() {
         Request::NodePublishVolume(request) => Some(request),
         _ => None,

@@ -26,15 +26,18 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
         let after = effect(state, operation);
         return if after == *state { Err(nothing()) } else { Ok(vec![Branch { state: after, marks: Vec::new() }]) };
     };
-    let expectation = expect(world, state, operation);
+    let expectation = expect(world, state, operation).forgive(world.is_excessive(operation));
     let flawless = expectation.problems.is_empty() && !expectation.lenient;
     match expectation.rule_on(answer) {
         Ruling::Struck(strike) => Err(strike),
         Ruling::Refused(mut marks) => {
-            refusal_marks(state, operation, answer, flawless, &mut marks);
+            refusal_marks(world, state, operation, answer, flawless, &mut marks);
             Ok(vec![Branch { state: state.clone(), marks }])
         }
         Ruling::Open(mut marks) => {
+            if let Request::NodeExpandVolume(r) = operation.request() {
+                measure::refusal_marks(state, operation, r, answer, &mut marks);
+            }
             if let Request::ControllerPublishVolume(request) = operation.request() {
                 attach::exhausted_marks(world, operation, request, answer, &mut marks);
             }
@@ -140,9 +143,18 @@ fn succeed(
 }
 
 /// A refusal may say more than its code.
-fn refusal_marks(state: &Volume, operation: &Operation<'_>, answer: Answer<'_>, flawless: bool, marks: &mut Vec<Mark>) {
+fn refusal_marks(
+    world: &World<'_>,
+    state: &Volume,
+    operation: &Operation<'_>,
+    answer: Answer<'_>,
+    flawless: bool,
+    marks: &mut Vec<Mark>,
+) {
     paths::marks(operation.request(), answer, flawless, marks);
     match operation.request() {
+        Request::CreateVolume(r) => create::refusal_marks(world, operation, r, answer, marks),
+        Request::NodeExpandVolume(r) => measure::refusal_marks(state, operation, r, answer, marks),
         Request::ControllerPublishVolume(r) => attach::refusal_marks(state, r, answer, marks),
         Request::ControllerUnpublishVolume(r) => {
             attach::unpublish_marks(state, operation, r, false, answer, marks);

@@ -13,7 +13,7 @@ use super::{
     state::{Existence, Volume},
 };
 use crate::{
-    history::{CallId, Reply, Request},
+    history::{Reply, Request},
     rule,
     spec::RuleId,
 };
@@ -35,14 +35,6 @@ impl Subject for Volume {
 
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
-    }
-
-    fn is_absent(&self) -> bool {
-        self.existence == Existence::Absent
-    }
-
-    fn names(&self) -> Vec<CallId> {
-        self.created.into_iter().chain(self.publications.values().map(|publication| publication.by)).collect()
     }
 
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {

@@ -86,6 +86,7 @@ async fn refused_call_changes_nothing(bench: &Bench) -> Result<(), Stopped> {
     let mut parameters = valid(bench)?;
     let volume = bench.volume().await?;
     parameters.extend(unknown());
+    look(bench, &volume, volume.request.mutable_parameters.clone()).await;
     bench.provoke(modify(bench, &volume.id, parameters)).await;
     look(bench, &volume, volume.request.mutable_parameters.clone()).await;
     Ok(())
@@ -95,9 +96,13 @@ async fn absent_keys_stay(bench: &Bench) -> Result<(), Stopped> {
     let parameters = valid(bench)?;
     let volume = bench.volume().await?;
     let Some((key, value)) = parameters.into_iter().next() else { return Ok(()) };
+    let mut others = volume.request.mutable_parameters.clone();
+    others.remove(&key);
+    look(bench, &volume, others.clone()).await;
     bench.provoke(modify(bench, &volume.id, BTreeMap::from([(key.clone(), value.clone())]))).await;
     let mut expected = volume.request.mutable_parameters.clone();
     expected.insert(key, value);
+    look(bench, &volume, others).await;
     look(bench, &volume, expected).await;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     suite::{
         Bench, Stopped,
-        bench::MADE_UP_KEY,
+        bench::{MADE_UP_KEY, TELLING_FLAG},
         scenario::scenarios,
         volumes::{from_snapshot, from_volume},
     },
@@ -36,6 +36,8 @@ scenarios! { "create_volume_fields":
         ["CTRL-CREATE-034", "CTRL-CREATE-032"];
     every_supported_capability, "creates a volume for each capability that the driver supports", [CREATE_DELETE_VOLUME],
         ["CTRL-CREATE-030"];
+    mount_flags, "sends a mount flag that is easily found again, to CreateVolume and ValidateVolumeCapabilities",
+        [CREATE_DELETE_VOLUME], ["CTRL-CREATE-060"];
     unknown_parameter, "adds a parameter that no driver knows", [CREATE_DELETE_VOLUME], ["CTRL-CREATE-038"];
     unknown_mutable_parameter, "adds a mutable parameter that no driver knows",
         [CREATE_DELETE_VOLUME, "Controller.MODIFY_VOLUME"], ["CTRL-CREATE-049"];
@@ -125,6 +127,18 @@ async fn every_supported_capability(bench: &Bench) -> Result<(), Stopped> {
     for capability in bench.facts.supported.clone() {
         with_capabilities(bench, vec![capability]).await;
     }
+    Ok(())
+}
+
+async fn mount_flags(bench: &Bench) -> Result<(), Stopped> {
+    let plain = bench.capability_for(AccessType::Mount, Mode::SingleNodeWriter)?;
+    let mut capability = plain.clone();
+    if let Some(Kind::Mount(mount)) = &mut capability.access_type {
+        mount.mount_flags = vec![TELLING_FLAG.to_owned()];
+    }
+    let volume = bench.volume_for(plain).await?;
+    bench.provoke(bench.validate(&volume, vec![capability.clone()])).await;
+    with_capabilities(bench, vec![capability]).await;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ scenarios! { "create_volume_topology":
     requisite_and_preferred, "asks for the node's own place as requisite, as preferred, and as both",
         [CREATE_DELETE_VOLUME, CONSTRAINTS], [
         "CTRL-CREATE-042", "CTRL-CREATE-106", "CTRL-CREATE-109", "CTRL-CREATE-112", "CTRL-CREATE-117",
-        "CTRL-CREATE-121", "CTRL-CREATE-126", "CTRL-CREATE-127", "CTRL-CREATE-128", "CTRL-CREATE-129",
+        "CTRL-CREATE-121", "CTRL-CREATE-126", "CTRL-CREATE-128", "CTRL-CREATE-129",
         "CTRL-CREATE-131", "CTRL-CREATE-132", "CTRL-CREATE-133", "CTRL-CREATE-134", "CTRL-CREATE-135",
         "CTRL-CREATE-136", "CTRL-CREATE-138", "CTRL-CREATE-139", "CTRL-CREATE-140", "CTRL-CREATE-141",
     ];

@@ -1,5 +1,6 @@
-//! Scenarios that are about no single RPC: what is not served, lost answers, overlapping calls, restarts, the process.
+//! Scenarios that are about no single RPC: field matrices, what is not served, lost answers, overlapping calls, restarts, the process.
 
+pub(super) mod fields;
 pub(super) mod lost_answers;
 pub(super) mod overlapping;
 pub(super) mod process;

@@ -1,14 +1,19 @@
 //! The driver's process: whether it runs, what it wrote, what it left beside its socket.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
 use crate::{
+    csi::v1::ProbeRequest,
     history::Observation,
     spec::Rpc,
-    suite::{Bench, Stopped, scenario::scenarios},
-    sut::{Endpoint, Instance, blocking},
+    suite::{Bench, Stopped, bench::TELLING_FLAG, scenario::scenarios},
+    sut::{Endpoint, Instance, OpenFiles, blocking},
 };
 
 scenarios! { "process":
@@ -16,7 +21,11 @@ scenarios! { "process":
         ["NODE-UNPUBLISH-002"];
     @process at_the_end, "looks at the process, its output and the directory of its socket when all else is done", [], [
         "GEN-OPT-004", "PROTO-SEC-002", "PROTO-SEC-006", "OPS-FS-002", "OPS-LOG-006", "OPS-RUN-001",
-        "OPS-ENDPOINT-001", "OPS-ENDPOINT-002", "OPS-LIFE-005", "PROTO-CONN-006", "CTRL-CREATE-060",
+        "PROTO-CONN-007", "OPS-LOG-001", "CTRL-CREATE-060",
+    ];
+    @process launched_otherwise,
+        "launches the driver at another endpoint, over a stale socket, with a bare environment, and wrongly", [], [
+        "OPS-ENDPOINT-001", "OPS-ENDPOINT-002", "OPS-LIFE-005", "OPS-SVC-005", "PROTO-CONN-006", "IDENT-PROBE-014",
     ];
 }
 
@@ -83,10 +92,32 @@ async fn at_the_end(bench: &Bench) -> Result<(), Stopped> {
             let exit = instance.exit().await;
             let alive = exit.is_none();
             bench.observed(Observation::Process { instance: name.clone(), alive, exit: exit.unwrap_or_default() });
+            if let Some(process) = instance.process_id().await
+                && let Some(open) = OpenFiles::of(process).await
+            {
+                bench.observed(open.log_files(&name));
+                if matches!(instance.lane().endpoint(), Some(Endpoint::Unix(_))) {
+                    bench.observed(open.ports(&name).await);
+                }
+            }
             let (written, bytes) = instance.output().read();
             let leaked = bench.run.recorder.search(&written);
-            bench.observed(Observation::Logs { instance: name, bytes, leaked });
+            let flag = TELLING_FLAG.as_bytes();
+            let found = written.windows(flag.len()).any(|window| window == flag);
+            let flags = if found { vec![TELLING_FLAG.to_owned()] } else { Vec::new() };
+            bench.observed(Observation::Logs { instance: name, bytes, leaked, flags });
         }
+    }
+    Ok(())
+}
+
+async fn launched_otherwise(bench: &Bench) -> Result<(), Stopped> {
+    for instance in bench.run.driver.instances().into_iter().filter(|it| it.is_ours()) {
+        let directory = PathBuf::from(bench.make_directory(bench.directory().join(instance.name())).await?);
+        let launched = instance.launch_otherwise(&bench.run.recorder, &directory).await;
+        blocking(move || fs::remove_dir_all(directory)).await;
+        launched.map_err(|error| Stopped::because(error.to_string()))?;
+        bench.exchange_on(&instance, ProbeRequest {}).await;
     }
     Ok(())
 }

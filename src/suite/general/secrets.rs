@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     csi::v1::CreateVolumeRequest,
+    history::{ALTERED, DENIED},
     suite::{Bench, Stopped, scenario::scenarios},
 };
 
@@ -23,7 +24,7 @@ async fn that_are_wrong(bench: &Bench) -> Result<(), Stopped> {
     }
     let altered = |(key, value): (&String, &String)| (key.clone(), format!("{value}-altered"));
     let secrets: BTreeMap<String, String> = request.secrets.iter().map(altered).collect();
-    bench.run.recorder.learn(&secrets);
+    bench.run.recorder.mark(&secrets, ALTERED);
     bench.provoke(CreateVolumeRequest { secrets, ..request }).await;
     Ok(())
 }
@@ -33,6 +34,7 @@ async fn of_somebody_without_permission(bench: &Bench) -> Result<(), Stopped> {
     if secrets.is_empty() {
         return Err(Stopped::because("the profile has no `denied_secrets`"));
     }
+    bench.run.recorder.mark(&secrets, DENIED);
     bench.provoke(CreateVolumeRequest { secrets, ..bench.create_volume() }).await;
     Ok(())
 }

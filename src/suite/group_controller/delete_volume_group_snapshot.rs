@@ -16,7 +16,7 @@ scenarios! { "delete_volume_group_snapshot":
     member_in_use, "deletes a group from whose member a volume was made", [GROUP_SNAPSHOT], ["GROUP-DELETE-016"];
     one_member_alone, "deletes a single member of a group, then the group",
         [GROUP_SNAPSHOT, "Controller.CREATE_DELETE_SNAPSHOT"],
-        ["CTRL-SNAPDELETE-013", "CTRL-SNAPCREATE-041", "CTRL-SNAPCREATE-044", "GROUP-DELETE-005"];
+        ["CTRL-SNAPDELETE-013", "CTRL-SNAPCREATE-041", "CTRL-SNAPCREATE-044"];
 }
 
 async fn repeat_is_idempotent(bench: &Bench) -> Result<(), Stopped> {

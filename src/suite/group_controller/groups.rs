@@ -10,13 +10,13 @@ use crate::{
 };
 
 /// The gate of all group snapshots.
-pub(super) const GROUP_SNAPSHOT: &str = "GroupController.CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT";
+pub(in crate::suite) const GROUP_SNAPSHOT: &str = "GroupController.CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT";
 
 /// How often a group snapshot is asked for before it is given up as never ready.
 const TRIES: u32 = 60;
 
 /// A request that snapshots several volumes together.
-pub(super) fn create(bench: &Bench, volumes: &[&str]) -> CreateVolumeGroupSnapshotRequest {
+pub(in crate::suite) fn create(bench: &Bench, volumes: &[&str]) -> CreateVolumeGroupSnapshotRequest {
     CreateVolumeGroupSnapshotRequest {
         name: bench.name(),
         source_volume_ids: volumes.iter().map(|&id| id.to_owned()).collect(),
@@ -26,12 +26,12 @@ pub(super) fn create(bench: &Bench, volumes: &[&str]) -> CreateVolumeGroupSnapsh
 }
 
 /// A new group snapshot, ready to use.
-pub(super) async fn group(bench: &Bench, volumes: &[&str]) -> Result<VolumeGroupSnapshot, Stopped> {
+pub(in crate::suite) async fn group(bench: &Bench, volumes: &[&str]) -> Result<VolumeGroupSnapshot, Stopped> {
     group_by(bench, create(bench, volumes)).await
 }
 
 /// The group snapshot that a request makes, ready to use.
-pub(super) async fn group_by(
+pub(in crate::suite) async fn group_by(
     bench: &Bench,
     request: CreateVolumeGroupSnapshotRequest,
 ) -> Result<VolumeGroupSnapshot, Stopped> {
@@ -46,16 +46,20 @@ pub(super) async fn group_by(
     Err(Stopped::because("the group snapshot did not become ready to use"))
 }
 
-pub(super) fn members(group: &VolumeGroupSnapshot) -> Vec<String> {
+pub(in crate::suite) fn members(group: &VolumeGroupSnapshot) -> Vec<String> {
     group.snapshots.iter().map(|it| it.snapshot_id.clone()).collect()
 }
 
-pub(super) fn delete(bench: &Bench, group: &str, snapshot_ids: Vec<String>) -> DeleteVolumeGroupSnapshotRequest {
+pub(in crate::suite) fn delete(
+    bench: &Bench,
+    group: &str,
+    snapshot_ids: Vec<String>,
+) -> DeleteVolumeGroupSnapshotRequest {
     let secrets = bench.secrets(Rpc::DeleteVolumeGroupSnapshot);
     DeleteVolumeGroupSnapshotRequest { group_snapshot_id: group.to_owned(), snapshot_ids, secrets }
 }
 
-pub(super) fn get(bench: &Bench, group: &str, snapshot_ids: Vec<String>) -> GetVolumeGroupSnapshotRequest {
+pub(in crate::suite) fn get(bench: &Bench, group: &str, snapshot_ids: Vec<String>) -> GetVolumeGroupSnapshotRequest {
     let secrets = bench.secrets(Rpc::GetVolumeGroupSnapshot);
     GetVolumeGroupSnapshotRequest { group_snapshot_id: group.to_owned(), snapshot_ids, secrets }
 }

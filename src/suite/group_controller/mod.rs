@@ -4,4 +4,4 @@ pub(super) mod create_volume_group_snapshot;
 pub(super) mod delete_volume_group_snapshot;
 pub(super) mod get_volume_group_snapshot;
 pub(super) mod group_controller_get_capabilities;
-mod groups;
+pub(super) mod groups;

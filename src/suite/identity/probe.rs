@@ -7,7 +7,7 @@ use crate::{
 
 scenarios! { "probe":
     every_instance_is_ready, "probes every process of the driver, three times", [], [
-        "IDENT-PROBE-001", "IDENT-PROBE-016", "IDENT-PROBE-019", "IDENT-PROBE-020", "GEN-RPC-006", "GEN-RPC-007",
+        "IDENT-PROBE-001", "IDENT-PROBE-016", "IDENT-PROBE-019", "IDENT-PROBE-020", "IDENT-PROBE-022", "GEN-RPC-006", "GEN-RPC-007",
         "PROTO-CONN-003",
     ];
 }

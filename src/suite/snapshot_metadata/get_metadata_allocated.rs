@@ -24,7 +24,7 @@ scenarios! { "get_metadata_allocated":
         ["META-ALLOCATED-003", "META-ALLOCATED-023", "GEN-ERR-006", "GEN-ERR-025", "GEN-ERR-027"];
     snapshot_that_does_not_exist, "asks for a deleted snapshot, and one that never was", [SERVICE, SNAPSHOTS],
         ["META-ALLOCATED-025"];
-    cancelled_streams, "cancels streams half way, then reads one to its end", [SERVICE, SNAPSHOTS], ["META-STREAM-003"];
+    cancelled_streams, "cancels streams half way, then reads one to its end", [SERVICE, SNAPSHOTS], ["META-ALLOCATED-001"];
 }
 
 fn ask(bench: &Bench, id: &str) -> GetMetadataAllocatedRequest {

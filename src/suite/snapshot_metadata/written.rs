@@ -34,7 +34,7 @@ pub(super) async fn written_and_cut(
     bench.write(&source.capability, target, &format!("round {round}")).await;
     if let Some(node_fs) = bench.node_fs() {
         let offsets = OFFSETS.iter().map(|offset| offset + round * STEP).collect();
-        node_fs.scatter(target, offsets).await;
+        bench.observed(node_fs.scatter(target, offsets).await);
     }
     bench.snapshot(&source.volume.id).await
 }

@@ -1,0 +1,71 @@
+//! Requests that go beyond the limits of the interface: the caller errs, and the plugin may answer as it likes.
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
+
+use crate::history::Request;
+
+/// The general limits of the specification, lines 470 and 471, and that of node ids, line 2812.
+const LONGEST_STRING: usize = 128;
+const LARGEST_MAP: usize = 4096;
+const LONGEST_NODE_ID: usize = 256;
+
+/// The kernel's bound for paths, which have no other.
+const LONGEST_PATH: usize = 4095;
+
+/// Whether something in the request is larger than it may be, or of a version that is yet to come.
+pub(super) fn is_excessive(request: &Request) -> bool {
+    of_message(&request.to_dynamic())
+}
+
+fn of_message(message: &DynamicMessage) -> bool {
+    message.fields().any(|(field, value)| of_value(&field, value))
+}
+
+fn of_value(field: &FieldDescriptor, value: &Value) -> bool {
+    match (field.kind(), value) {
+        (_, Value::Map(entries)) => {
+            let length = |value: &Value| value.as_str().map_or(0, str::len);
+            entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum::<usize>()
+                > LARGEST_MAP
+        }
+        (_, Value::List(values)) => values.iter().any(|value| of_value(field, value)),
+        (_, Value::Message(inner)) => of_message(inner),
+        (_, Value::String(text)) => {
+            let longest = match field.name() {
+                "node_id" => LONGEST_NODE_ID,
+                name if name.ends_with("_path") => LONGEST_PATH,
+                _ => LONGEST_STRING,
+            };
+            text.len() > longest
+        }
+        (Kind::Enum(of), Value::EnumNumber(number)) => of.get_value(*number).is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csi::v1;
+
+    #[test]
+    fn what_is_larger_than_its_limit_or_unheard_of_is_excessive() {
+        let named = |length| v1::DeleteVolumeRequest { volume_id: "x".repeat(length), ..Default::default() };
+        assert!(!is_excessive(&named(128).into()) && is_excessive(&named(129).into()));
+        let at = |length| v1::NodeUnpublishVolumeRequest { target_path: "x".repeat(length), ..Default::default() };
+        assert!(!is_excessive(&at(4095).into()) && is_excessive(&at(4096).into()));
+        let parameters = |bytes| v1::CreateSnapshotRequest {
+            parameters: [("k".to_owned(), "v".repeat(bytes - 1))].into(),
+            ..Default::default()
+        };
+        assert!(!is_excessive(&parameters(4096).into()) && is_excessive(&parameters(4097).into()));
+        let mode = |mode| v1::NodeStageVolumeRequest {
+            volume_capability: Some(v1::VolumeCapability {
+                access_mode: Some(v1::volume_capability::AccessMode { mode }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        assert!(!is_excessive(&mode(7).into()) && is_excessive(&mode(99).into()));
+    }
+}
