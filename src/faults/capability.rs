@@ -32,7 +32,7 @@ pub(super) fn faults() -> Vec<Seeded> {
         Seeded::conducting("B073", || {
             Conduct::edit(|_, reply, _| {
                 if let Reply::NodeGetInfo(info) = reply {
-                    info.max_volumes_per_node = 100;
+                    info.max_volumes_per_node = 30;
                 }
             })
         })

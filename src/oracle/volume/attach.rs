@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     csi::v1,
-    history::Request,
     oracle::{
         capability::Capability,
         configurations::Branch,
@@ -62,10 +61,6 @@ pub(super) fn expect_publish(
     });
     let Some(capability) = request.volume_capability.as_ref().map(Capability::from) else { return expectation };
     unsupported(world, &mut expectation, &capability);
-    if made_for(world, state, &capability) {
-        let truth = "the volume was made for this capability";
-        expectation.untrue.push((InvalidArgument, rule!("CTRL-CREATE-030"), truth));
-    }
     if let Some(held) = state.attachments.get(node) {
         held_already(world, &mut expectation, held, &capability, request.readonly);
     }
@@ -81,13 +76,6 @@ pub(super) fn expect_publish(
         .also(&[rule!("CTRL-PUBLISH-030")])
     });
     expectation
-}
-
-/// Whether the capability is among those that the volume was created for.
-fn made_for(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
-    let created = state.created.and_then(|call| world.operations.get(call)).map(Operation::request);
-    matches!(created, Some(Request::CreateVolume(created))
-        if created.volume_capabilities.iter().map(Capability::from).any(|it| it == *capability))
 }
 
 /// Calls that may be under way beside one: a node may have room for so many more than is seen.

@@ -87,15 +87,9 @@ fn staging(
     state: &Volume,
     operation: &Operation<'_>,
     request: &v1::NodePublishVolumeRequest,
-    capability: &Capability,
+    _capability: &Capability,
 ) {
     let path = &request.staging_target_path;
-    let held = state.stagings.get(&(operation.call.node.clone(), path.clone()));
-    let may_write = state.attachments.values().all(|attachment| !attachment.read_only);
-    if held == Some(capability) && may_write && !state.foreign {
-        let truth = "the volume is staged at this path, with this capability";
-        expectation.untrue.push((FailedPrecondition, rule!("NODE-PUBLISH-065"), truth));
-    }
     if path.is_empty() {
         expectation.problems.push(
             Problem::new(
