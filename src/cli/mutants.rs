@@ -163,5 +163,5 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 /// How long a trial may take: a faulty driver that cannot be cleaned up keeps the suite waiting long after it was found.
 fn limit(seeded: Option<&Arc<Seeded>>) -> Duration {
     let is_faulty = seeded.is_some_and(|one| faults::entry(one.id).is_some());
-    Duration::from_secs(if is_faulty { 120 } else { 400 })
+    Duration::from_secs(if is_faulty { 240 } else { 600 })
 }

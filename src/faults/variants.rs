@@ -119,16 +119,16 @@ fn answers() -> Vec<Seeded> {
             })
         }),
         one("delete-refuses-snapshots", "keeps volumes that have snapshots: FAILED_PRECONDITION", || {
-            Conduct::refuse(
-                Code::FailedPrecondition,
-                |request, past| matches!(request, Request::DeleteVolume(r) if past.has_snapshots(&r.volume_id)),
-            )
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteVolume(r)
+                    if past.has_snapshots(&r.volume_id) && past.volume(&r.volume_id).is_some())
+            })
         }),
         one("delete-refuses-copies", "keeps snapshots from which volumes were made: FAILED_PRECONDITION", || {
-            Conduct::refuse(
-                Code::FailedPrecondition,
-                |request, past| matches!(request, Request::DeleteSnapshot(r) if is_copied(&r.snapshot_id, past)),
-            )
+            Conduct::refuse(Code::FailedPrecondition, |request, past| {
+                matches!(request, Request::DeleteSnapshot(r)
+                    if is_copied(&r.snapshot_id, past) && past.snapshot(&r.snapshot_id).is_some())
+            })
         }),
         one("long-messages", "explains itself at length", || {
             Conduct::after(|_, answer, _| {

@@ -152,10 +152,10 @@ fn explained_up_to(case: &Case, position: usize) -> bool {
     let (mut starts, mut ends): (BTreeMap<usize, usize>, BTreeMap<usize, usize>) = Default::default();
     for (at, step) in case.steps.iter().enumerate().take(position + 1) {
         match *step {
-            Step::Start(op) => drop(starts.insert(op, at)),
-            Step::End(op) => drop(ends.insert(op, at)),
-            Step::Kill => {}
-        }
+            Step::Start(op) => starts.insert(op, at),
+            Step::End(op) => ends.insert(op, at),
+            Step::Kill => None,
+        };
     }
     let must: Vec<usize> = ends.keys().copied().filter(|&op| case.ops[op].1 == Fate::Answered).collect();
     let may: Vec<usize> = starts.keys().copied().filter(|op| !must.contains(op)).collect();

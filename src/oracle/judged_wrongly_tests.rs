@@ -171,7 +171,7 @@ fn an_access_mode_of_any_number_is_not_a_missing_one() {
 /// A plugin that took a relative path to be below its own directory was said not to have mounted anything.
 #[test]
 fn where_a_relative_target_is_nobody_says() {
-    for (path, expected) in [("relative/target", &[][..]), ("/absolute/target", &["NODE-PUBLISH-051"][..])] {
+    for (path, is_missed) in [("relative/target", false), ("/absolute/target", true)] {
         let history = Written::by(true);
         history.create("a", "1");
         let capability = create("a").volume_capabilities.pop();
@@ -189,6 +189,6 @@ fn where_a_relative_target_is_nobody_says() {
             kind: PathKind::Directory,
             mounts: Vec::new(),
         });
-        assert_eq!(history.violations(), expected, "{path}");
+        assert_eq!(history.violations().contains(&"NODE-PUBLISH-051"), is_missed, "{path}");
     }
 }

@@ -50,7 +50,8 @@ fn follow<L: Language>(seed: u64, fails: impl Fn(&Of<L>) -> bool) {
         if failed {
             smallest = program;
         }
-        if !(if failed { tree.simplify() } else { tree.complicate() }) {
+        let goes_on = if failed { tree.simplify() } else { tree.complicate() };
+        if !goes_on {
             break;
         }
     }
@@ -70,7 +71,7 @@ fn every_tree<L: Language>(name: &str) {
         follow::<L>(seed, |_| true);
         follow::<L>(seed, |_| false);
         // Without rhyme or reason, but the same each time.
-        follow::<L>(seed, |program| fingerprint::<L>(program) % 3 != 0);
+        follow::<L>(seed, |program| !fingerprint::<L>(program).is_multiple_of(3));
         follow::<L>(seed, |program| insists::<L>(program, 3));
     }
 }
