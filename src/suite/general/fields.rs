@@ -35,7 +35,8 @@ scenarios! { "fields":
 
 /// A string of a length, the beginning of which nobody else uses as far as it fits.
 fn text(bench: &Bench, length: usize) -> String {
-    let mut text = format!("{:x<length$}", bench.name());
+    let mut text = bench.name();
+    text.push_str(&"x".repeat(length.saturating_sub(text.len())));
     text.truncate(length);
     text
 }
