@@ -54,8 +54,8 @@ mod tests {
         assert!(!is_excessive(&named(128).into()) && is_excessive(&named(129).into()));
         let at = |length| v1::NodeUnpublishVolumeRequest { target_path: "x".repeat(length), ..Default::default() };
         assert!(!is_excessive(&at(4095).into()) && is_excessive(&at(4096).into()));
-        let parameters = |bytes| v1::CreateSnapshotRequest {
-            parameters: [("k".to_owned(), "v".repeat(bytes - 1))].into(),
+        let parameters = |bytes: usize| v1::CreateSnapshotRequest {
+            parameters: [("k".to_owned(), "v".repeat(bytes - "k".len()))].into(),
             ..Default::default()
         };
         assert!(!is_excessive(&parameters(4096).into()) && is_excessive(&parameters(4097).into()));

@@ -49,7 +49,7 @@ async fn run(seed: u64) {
         settings.nemesis = Arc::new(nemesis.clone());
         settings.timing = Timing::default();
         // Probes and measurements are most of the calls of a workload that has them.
-        settings.watching = if seed % 4 == 0 { Watching::ALL } else { Watching::default() };
+        settings.watching = if seed.is_multiple_of(4) { Watching::ALL } else { Watching::default() };
         // With these, a restart or a lost answer may leave something mounted for ever.
         settings.without = [Departure::ForgetStaged, Departure::FailedQueryIsFinal].into();
     })
