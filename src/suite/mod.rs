@@ -10,7 +10,6 @@ mod greeting;
 mod group_controller;
 mod identity;
 mod ledger;
-mod matrix;
 mod node;
 mod node_use;
 mod options;

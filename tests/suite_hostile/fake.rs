@@ -504,6 +504,9 @@ impl v1::node_server::Node for Fake {
         if !world.staged.contains(&(request.volume_id.clone(), request.staging_target_path.clone())) {
             return Err(Status::failed_precondition("the volume is not staged"));
         }
+        if world.published.keys().any(|(id, path)| *path == request.target_path && *id != request.volume_id) {
+            return Err(Status::already_exists("another volume is published there"));
+        }
         match world.published.get(&(request.volume_id.clone(), request.target_path.clone())) {
             Some(&readonly) if readonly != request.readonly => {
                 return Err(Status::already_exists("published with another readonly flag"));
