@@ -532,7 +532,10 @@ impl v1::node_server::Node for Fake {
         let mut world = self.world();
         if world.published.remove(&(request.volume_id, path.clone())).is_some() && self.store.is_some() {
             self.unmount(&path);
-            fs::remove_dir(path).unwrap();
+            // A link that somebody put there stays.
+            if !Path::new(&path).is_symlink() {
+                fs::remove_dir(path).unwrap();
+            }
         }
         Ok(Response::new(v1::NodeUnpublishVolumeResponse {}))
     }
