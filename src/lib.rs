@@ -1,32 +1,19 @@
 //! csi-certify: proves that a storage driver keeps the contract of the Container Storage Interface (CSI).
 //!
-//! `ARCHITECTURE.md` is the map. The rooms stand in the order of their dependencies: each imports only rooms above it.
+//! `ARCHITECTURE.md` is the map. The rooms stand in the order of their dependencies: each imports only rooms above it. Those
+//! under `crates/` are compiled side by side; this crate puts them together.
 
-pub mod csi;
+pub use csi_certify_history::{csi, history, spec};
 
-pub mod spec;
+pub use csi_certify_oracle::oracle;
 
-pub mod history;
+pub use csi_certify_suite::{explore, record, suite, sut};
 
-pub mod oracle;
+pub use csi_certify_orchestrator::orchestrator;
 
-pub mod sut;
+pub use csi_certify_mountpod::{modelcheck, mountpod};
 
-pub mod record;
-
-pub mod suite;
-
-pub mod explore;
-
-pub mod orchestrator;
-
-pub mod mountpod;
-
-pub mod modelcheck;
-
-pub mod driver;
-
-pub mod faults;
+pub use csi_certify_driver::{driver, faults};
 
 pub mod report;
 

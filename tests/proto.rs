@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+use std::path::Path;
+
 use csi_certify::csi::DESCRIPTOR_SET;
 use prost_reflect::{
     Cardinality, DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
@@ -14,7 +16,7 @@ fn pool() -> DescriptorPool {
 }
 
 fn facts() -> Json {
-    serde_json::from_str(include_str!("../proto/csi/v1/facts.json")).unwrap()
+    serde_json::from_str(include_str!("../crates/history/proto/csi/v1/facts.json")).unwrap()
 }
 
 /// The CSI options that are set, by name.
@@ -221,4 +223,40 @@ fn the_registration_service_has_its_two_methods_and_their_fields() {
         fields("pluginregistration.RegistrationStatus"),
         [(1, "plugin_registered".to_owned(), "bool".to_owned(), false), text(2, "error", false)]
     );
+}
+
+/// Compiles `proto/` as it stands: the encoded descriptors and the modules that are generated from them, by file name.
+fn generated() -> Vec<(String, Vec<u8>)> {
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/history/proto");
+    let mut compiler = protox::Compiler::new([proto]).unwrap();
+    compiler.include_imports(true).open_files(["csi/v1/csi.proto", "pluginregistration/v1/api.proto"]).unwrap();
+    // The encoded form keeps the custom options (csi_secret), which the decoded one drops.
+    let descriptors = compiler.encode_file_descriptor_set();
+    let out = tempfile::tempdir().unwrap();
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .out_dir(out.path())
+        .compile_fds(prost::Message::decode(&*descriptors).unwrap())
+        .unwrap();
+    let mut files = vec![("descriptor.bin".to_owned(), descriptors)];
+    for name in ["csi.v1.rs", "pluginregistration.rs"] {
+        files.push((name.to_owned(), std::fs::read(out.path().join(name)).unwrap()));
+    }
+    files
+}
+
+#[test]
+fn what_is_generated_is_what_the_protocol_files_say() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/history/src/csi/generated");
+    for (name, content) in generated() {
+        let path = kept.join(&name);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &content).unwrap();
+        }
+        assert!(
+            std::fs::read(&path).unwrap() == content,
+            "{} is not what crates/history/proto says: UPDATE=1 cargo test --test proto",
+            path.display()
+        );
+    }
 }

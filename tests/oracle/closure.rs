@@ -27,7 +27,7 @@ fn oracle_source() -> String {
         }
     }
     let mut text = String::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/oracle"), &mut text);
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/oracle/src/oracle"), &mut text);
     text
 }
 

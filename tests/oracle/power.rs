@@ -239,7 +239,6 @@ fn changed<'a>(
 }
 
 #[test]
-#[ignore = "judges 20 000 histories, minutes in a debug build: cargo test --release --test oracle -- --ignored"]
 fn most_rules_that_are_held_are_seen_to_fail_when_an_answer_is_changed() {
     let honest = judge(history());
     let held: BTreeSet<RuleId> =

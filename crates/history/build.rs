@@ -1,40 +1,16 @@
-//! Compiles `proto/` without `protoc`, and the rule catalogue into static rows.
+//! Turns the rule catalogue into static rows.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
-
-use prost::Message as _;
+use std::{env, fs, path::PathBuf};
 
 #[allow(unreachable_pub, reason = "a module of the build script")]
 #[path = "src/spec/row.rs"]
 mod row;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 /// The catalogue's files, in the order of the specification's services.
 const CATALOGUE: [&str; 6] = ["general", "identity", "controller", "group_controller", "snapshot_metadata", "node"];
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
-    protocols(&out)?;
-    catalogue(&out)
-}
-
-fn protocols(out: &Path) -> Result<()> {
-    println!("cargo:rerun-if-changed=proto");
-    let files = ["csi/v1/csi.proto", "pluginregistration/v1/api.proto"];
-    let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_files(files)?;
-    // The encoded form keeps the custom options (csi_secret), which the decoded one drops.
-    fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
-    let set = prost_types::FileDescriptorSet::decode(&*compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().btree_map(".").compile_fds(set)?;
-    Ok(())
-}
-
-fn catalogue(out: &Path) -> Result<()> {
     let mut rules = Vec::new();
     for name in CATALOGUE {
         let path = format!("src/spec/rules/{name}.toml");

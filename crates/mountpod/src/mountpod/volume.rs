@@ -167,7 +167,6 @@ pub struct Usage {
 
 /// Why a volume could not be published.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum PublishError {
     /// The target holds the volume with other access type, mode, flags or read-only flag.
     #[error("{target} already holds volume {volume} in another way ({difference})")]
@@ -208,7 +207,6 @@ pub enum PublishError {
 
 /// Why a volume could not be unpublished or looked at.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum UnpublishError {
     /// Another request for this target is under way.
     #[error("another request for {0} is in progress: retry when it has ended")]
@@ -285,7 +283,6 @@ pub struct TargetPath(Arc<str>);
 
 /// The text cannot be a target path.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[non_exhaustive]
 pub enum NotATarget {
     /// It does not start at the root.
     #[error("not an absolute path")]
