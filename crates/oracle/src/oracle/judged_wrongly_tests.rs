@@ -59,8 +59,8 @@ impl Written {
     }
 
     /// The rules that the history breaks.
-    fn violations(self) -> Vec<&'static str> {
-        let findings = judge(&self.0.finish().0).findings;
+    fn violations(&self) -> Vec<&'static str> {
+        let findings = judge(&self.0.history()).findings;
         findings.iter().filter(|one| one.severity == Severity::Violation).map(|one| one.rule.as_str()).collect()
     }
 }
@@ -191,4 +191,25 @@ fn where_a_relative_target_is_nobody_says() {
         });
         assert_eq!(history.violations().contains(&"NODE-PUBLISH-051"), is_missed, "{path}");
     }
+}
+
+/// A plugin that expands volumes online says so first in GetPluginCapabilities; which service does it comes later.
+#[test]
+fn a_service_that_has_not_been_asked_may_still_advertise_expansion() {
+    use v1::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
+    let written = Written(Recorder::new(Header { format: FORMAT, ..Header::default() }, None));
+    let capability = |of| v1::PluginCapability { r#type: Some(of) };
+    let call = written.start(v1::GetPluginCapabilitiesRequest {});
+    let capabilities = vec![
+        capability(Type::Service(Service { r#type: service::Type::ControllerService.into() })),
+        capability(Type::VolumeExpansion(VolumeExpansion { r#type: volume_expansion::Type::Online.into() })),
+    ];
+    written.0.reply(call, v1::GetPluginCapabilitiesResponse { capabilities }.into());
+    assert_eq!(written.violations(), Vec::<&str>::new());
+    let call = written.start(v1::NodeGetCapabilitiesRequest {});
+    written.0.reply(call, v1::NodeGetCapabilitiesResponse::default().into());
+    assert_eq!(written.violations(), Vec::<&str>::new());
+    let call = written.start(v1::ControllerGetCapabilitiesRequest {});
+    written.0.reply(call, v1::ControllerGetCapabilitiesResponse::default().into());
+    assert_eq!(written.violations(), ["IDENT-CAPS-014"]);
 }

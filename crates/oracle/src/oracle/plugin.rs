@@ -287,17 +287,20 @@ fn together(world: &World<'_>, marks: &mut Vec<Mark>) {
         }
     };
     let (controller, node) = (has("Controller.EXPAND_VOLUME"), has("Node.EXPAND_VOLUME"));
+    // A service that has not been asked yet may still say it; one that the plugin does not have never will.
+    let told = |capability| world.knowledge.told(capability);
+    let controller_told = told("Controller.EXPAND_VOLUME") || !has("Plugin.CONTROLLER_SERVICE");
     pair(
         marks,
         rule!("IDENT-CAPS-014"),
-        has("VolumeExpansion.ONLINE"),
+        has("VolumeExpansion.ONLINE") && (controller || node || controller_told && told("Node.EXPAND_VOLUME")),
         controller || node,
         "EXPAND_VOLUME of controller or node with VolumeExpansion ONLINE",
     );
     pair(
         marks,
         rule!("IDENT-CAPS-018"),
-        has("VolumeExpansion.OFFLINE"),
+        has("VolumeExpansion.OFFLINE") && (controller || controller_told),
         controller,
         "EXPAND_VOLUME of the controller with VolumeExpansion OFFLINE",
     );
