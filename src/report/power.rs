@@ -128,11 +128,11 @@ impl Matrix {
         Self { faults, totals, not_seeded }
     }
 
-    /// Whether every fault was found that is not known to be missed, and nothing legal was accused.
+    /// Whether those faults were found that are not known to be missed, and only those, and nothing legal was accused.
     pub fn is_as_expected(&self) -> bool {
         self.faults.iter().all(|row| match row.is_legal() {
             true => !row.detected && !row.cut_short,
-            false => row.detected || !row.known_missed.is_empty(),
+            false => row.detected == row.known_missed.is_empty(),
         })
     }
 
