@@ -264,9 +264,8 @@ impl Trial {
 /// whose rules are named, of one of these.
 fn counts(entry: Option<&Entry>, finding: &Finding) -> bool {
     let weighs = finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory);
-    let is_named = entry.is_none_or(|entry| {
-        entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str())
-    });
+    let is_named = entry
+        .is_none_or(|entry| entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str()));
     weighs && is_named
 }
 

@@ -154,12 +154,9 @@ fn statistics_that_fail_for_every_device_are_worth_a_warning() {
 #[test]
 fn what_is_mounted_on_a_staging_path_stays_when_the_volume_is_staged_again() {
     // A plugin need not mount anything there; and what was unstaged may be staged otherwise.
-    for (first, unstaged, second, expected) in [
-        (1, false, 1, &[][..]),
-        (1, false, 0, &["NODE-STAGE-006"]),
-        (0, false, 0, &[]),
-        (1, true, 0, &[]),
-    ] {
+    for (first, unstaged, second, expected) in
+        [(1, false, 1, &[][..]), (1, false, 0, &["NODE-STAGE-006"]), (0, false, 0, &[]), (1, true, 0, &[])]
+    {
         let written = Written::with(&[], &[node::rpc::Type::StageUnstageVolume]);
         written.create("1", mount(Mode::SingleNodeWriter));
         let stage = v1::NodeStageVolumeRequest {
@@ -171,8 +168,7 @@ fn what_is_mounted_on_a_staging_path_stays_when_the_volume_is_staged_again() {
         written.ok(stage.clone(), v1::NodeStageVolumeResponse {});
         written.seen(STAGING, first);
         if unstaged {
-            let unstage =
-                v1::NodeUnstageVolumeRequest { volume_id: "1".into(), staging_target_path: STAGING.into() };
+            let unstage = v1::NodeUnstageVolumeRequest { volume_id: "1".into(), staging_target_path: STAGING.into() };
             written.ok(unstage, v1::NodeUnstageVolumeResponse {});
         }
         written.ok(stage, v1::NodeStageVolumeResponse {});
@@ -190,9 +186,7 @@ fn a_repetition_that_says_nothing_of_the_source_is_worth_a_warning() {
             volume_id: "1".into(),
         })),
     };
-    for (first, second, expected) in
-        [(true, true, &[][..]), (true, false, &["CTRL-CREATE-004"]), (false, false, &[])]
-    {
+    for (first, second, expected) in [(true, true, &[][..]), (true, false, &["CTRL-CREATE-004"]), (false, false, &[])] {
         let written = Written::with(&[Controller::CloneVolume], &[]);
         written.create("1", mount(Mode::SingleNodeWriter));
         for told in [first, second] {

@@ -17,16 +17,18 @@ use crate::{
 
 scenarios! { "node_publish_volume":
     repeat_is_idempotent, "publishes a volume three times at the same target", [], [
-        "NODE-PUBLISH-003", "NODE-PUBLISH-004", "NODE-PUBLISH-064", "NODE-PUBLISH-065", "GEN-RPC-003", "GEN-RPC-009",
+        "NODE-PUBLISH-003", "NODE-PUBLISH-004", "NODE-PUBLISH-064", "NODE-PUBLISH-065", "NODE-UNPUBLISH-002",
+        "GEN-RPC-003", "GEN-RPC-009",
     ];
     directory_at_the_target, "publishes a directory for each supported mode, writes and reads", [],
         ["NODE-PUBLISH-051", "NODE-PUBLISH-052", "NODE-PUBLISH-056", "NODE-PUBLISH-064", "GEN-RPC-003", "CTRL-CREATE-030"];
     device_at_the_target, "publishes a block device for each supported mode, writes and reads", [],
         ["NODE-PUBLISH-050", "NODE-PUBLISH-052", "NODE-PUBLISH-056", "NODE-PUBLISH-064", "CTRL-CREATE-030"];
-    read_only, "publishes read-only and tries to write", [], ["NODE-PUBLISH-059"];
+    read_only, "publishes read-only, twice, and tries to write", [], ["NODE-PUBLISH-003", "NODE-PUBLISH-059"];
     read_only_beside_writable, "publishes for writing and read-only at two targets where the mode allows", [],
-        ["NODE-PUBLISH-059"];
-    other_readonly_flag, "publishes again at the same target with the other readonly flag", [], ["NODE-PUBLISH-069"];
+        ["NODE-PUBLISH-059", "GEN-ERR-016"];
+    other_readonly_flag, "publishes again at the same target with the other readonly flag", [],
+        ["NODE-PUBLISH-069", "NODE-UNSTAGE-017"];
     other_capability, "publishes again with another capability, at the same target and at another", [],
         ["NODE-PUBLISH-009", "NODE-PUBLISH-069"];
     missing_fields, "leaves out volume, target and capability, one at a time", [], [
@@ -43,7 +45,7 @@ scenarios! { "node_publish_volume":
     unsupported_capability, "publishes a volume with a capability that the driver refuses", [],
         ["NODE-PUBLISH-057", "NODE-PUBLISH-071"];
     mount_group, "publishes for a group and looks at the group of a new file", ["Node.VOLUME_MOUNT_GROUP"],
-        ["NODE-CAPS-009", "CTRL-CREATE-062", "CTRL-CREATE-063", "NODE-PUBLISH-056"];
+        ["NODE-CAPS-009", "CTRL-CREATE-062", "CTRL-CREATE-063", "NODE-PUBLISH-003", "NODE-PUBLISH-056"];
     older_mode, "runs SINGLE_NODE_WRITER through the whole life on the node", ["Node.SINGLE_NODE_MULTI_WRITER"],
         ["NODE-PUBLISH-036", "NODE-CAPS-007", "NODE-CAPS-008", "CTRL-CREATE-030"];
     target_of_another_volume, "publishes a volume where another one is published; if that is OK, it has to be there", [],
