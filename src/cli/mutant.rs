@@ -2,9 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,15 +24,15 @@ use crate::{
         identifier::OrderedIdentifiers,
         store::Database,
     },
-    faults::{self, Assembled, Lane, Lifetimes, Seeded},
-    history::{FORMAT, Header, Recorder},
+    faults::{self, Assembled, Entry, Lane, Lifetimes, Seeded},
+    history::{FORMAT, Header, Phase, Recorder},
     mountpod::{
         MountPods,
         memory::{MemoryMountPods, MemoryOptions},
     },
     oracle::{Finding, Severity, judge},
     report::power::{Kind, Row},
-    suite::{self, Options, Silent},
+    suite::{self, Options, Progress},
     sut::{self, Driver, InProcess, NodeFsMode, Profile, Start, Target},
 };
 
@@ -78,7 +81,7 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Runs the suite against the driver: for a fault first the scenarios that aim at the rules that it should break, and
-    /// all of them when those find nothing. Blocks.
+    /// all of them when those find nothing; each until it is found. A legal driver has to pass all of them. Blocks.
     ///
     /// The driver whose mounts are simulated lives in paused time: whatever waits, waits no real moment, and nothing that
     /// takes long on a busy machine runs into a deadline.
@@ -87,9 +90,9 @@ impl Trial {
     ///
     /// When the driver cannot be put together.
     pub(super) fn certify(&self) -> Result<Verdict, Failure> {
-        let entry = self.seeded.as_ref().and_then(|one| faults::entry(one.id));
-        for rule in entry.iter().filter(|_| self.scenarios.is_none()).flat_map(|entry| &entry.rules) {
-            let verdict = self.certify_by(Some(rule))?;
+        let aimed = self.entry().filter(|_| self.scenarios.is_none()).map(|entry| entry.rules.join(","));
+        if let Some(rules) = aimed.filter(|rules| !rules.is_empty()) {
+            let verdict = self.certify_by(Some(&rules))?;
             if verdict.row.detected {
                 return Ok(verdict);
             }
@@ -97,8 +100,13 @@ impl Trial {
         self.certify_by(self.scenarios.as_deref())
     }
 
+    /// The fault in the catalogue.
+    fn entry(&self) -> Option<&'static Entry> {
+        self.seeded.as_ref().and_then(|one| faults::entry(one.id))
+    }
+
     fn certify_by(&self, scenarios: Option<&str>) -> Result<Verdict, Failure> {
-        let directory = TempDir::with_prefix("csi-certify-mutant-").map_err(Failure::ours)?;
+        let directory = directory(self.lane).map_err(Failure::ours)?;
         let mut runtime = match self.lane {
             Lane::Memory => Builder::new_current_thread(),
             Lane::Mounts | Lane::Process => Builder::new_multi_thread(),
@@ -146,8 +154,17 @@ impl Trial {
             scenario_deadline: Duration::from_secs(60),
             ..Options::default()
         };
+        let found = CancellationToken::new();
+        let watch = Watch {
+            entry: self.entry(),
+            recorder: recorder.clone(),
+            found: found.clone(),
+            ended: 0.into(),
+            next_look: 1.into(),
+        };
         tokio::select! {
-            _ = suite::run(driver, options, &recorder, &Silent, CancellationToken::new()) => {}
+            _ = suite::run(driver, options, &recorder, &watch, CancellationToken::new()) => {}
+            () = found.cancelled() => {}
             () = self.stop.cancelled() => {}
         }
         let (history, _) = recorder.finish();
@@ -192,16 +209,9 @@ impl Trial {
 
     fn verdict(&self, findings: &[Finding]) -> Verdict {
         let (seeded, lane) = (self.seeded.as_ref(), self.lane);
-        let entry = seeded.and_then(|one| faults::entry(one.id));
+        let entry = self.entry();
         let id = seeded.map_or("", |one| one.id);
-        let counts = |finding: &&Finding| {
-            let weighs = finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory);
-            let is_named = entry.is_none_or(|entry| {
-                entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str())
-            });
-            weighs && is_named
-        };
-        let first = findings.iter().find(counts);
+        let first = findings.iter().find(|finding| counts(entry, finding));
         let rules: BTreeSet<String> = findings
             .iter()
             .filter(|finding| finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory))
@@ -248,6 +258,50 @@ impl Trial {
             },
         }
     }
+}
+
+/// Whether a finding counts: a violation, or a warning too of what the specification does not forbid outright; for a fault
+/// whose rules are named, of one of these.
+fn counts(entry: Option<&Entry>, finding: &Finding) -> bool {
+    let weighs = finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory);
+    let is_named = entry
+        .is_none_or(|entry| entry.rules.is_empty() || entry.rules.iter().any(|rule| rule == finding.rule.as_str()));
+    weighs && is_named
+}
+
+/// Judges the run of a faulty driver as it goes on, and says when the fault is found: nothing more is needed then.
+struct Watch {
+    /// None for a driver that has to pass everything.
+    entry: Option<&'static Entry>,
+    recorder: Recorder,
+    found: CancellationToken,
+    /// Scenarios that have ended.
+    ended: AtomicUsize,
+    /// How many have to have ended for the next look.
+    next_look: AtomicUsize,
+}
+
+impl Progress for Watch {
+    fn ended(&self, _: &'static str, _: &Phase) {
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        let due = self.next_look.load(Ordering::Relaxed);
+        if self.entry.is_none() || ended < due {
+            return;
+        }
+        // Judging takes as long as the history: with growing steps, all looks together cost no more than a few of the last.
+        self.next_look.store(ended + ended / 4 + 1, Ordering::Relaxed);
+        if judge(&self.recorder.history()).findings.iter().any(|finding| counts(self.entry, finding)) {
+            self.found.cancel();
+        }
+    }
+}
+
+/// A directory for a trial; in memory where that can be, since a driver with simulated mounts makes and removes thousands of
+/// small files.
+fn directory(lane: Lane) -> io::Result<TempDir> {
+    const PREFIX: &str = "csi-certify-mutant-";
+    let in_memory = (lane == Lane::Memory).then(|| TempDir::with_prefix_in(PREFIX, "/dev/shm")).and_then(Result::ok);
+    in_memory.map_or_else(|| TempDir::with_prefix(PREFIX), Ok)
 }
 
 /// Takes away what a faulty driver left mounted.

@@ -127,11 +127,16 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
             verdict.findings.iter().for_each(|finding| anstream::eprintln!("{}: {finding}", verdict.id));
         }
     }
-    let matrix = power::Matrix::new(verdicts.into_iter().map(Verdict::into_row).collect(), unseeded());
+    let run = power::Run {
+        command: command(),
+        seconds: began.elapsed().as_secs(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let matrix = power::Matrix::new(verdicts.into_iter().map(Verdict::into_row).collect(), unseeded(), run);
     write(arguments.json.as_deref(), &matrix.to_json().map_err(Failure::ours)?)?;
     write(arguments.page.as_deref(), &matrix.page())?;
     anstream::print!("{}", matrix.terminal());
-    anstream::eprintln!("{count} drivers in {} s", began.elapsed().as_secs());
+    anstream::eprintln!("{count} drivers in {} s", matrix.run.seconds);
     Ok(if matrix.is_as_expected() { Exit::Conformant } else { Exit::Violations })
 }
 
@@ -146,6 +151,12 @@ fn mixed(trials: Vec<(Option<Arc<Seeded>>, Lane, u64)>) -> Vec<(Option<Arc<Seede
     all.extend(placed(computing));
     all.sort_by_key(|(place, _)| *place);
     all.into_iter().map(|(_, trial)| trial).collect()
+}
+
+/// The command as it was given, but for the path of the program.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("csi-certify {}", arguments.join(" "))
 }
 
 /// Faults of the catalogue that the driver cannot be asked to commit yet.

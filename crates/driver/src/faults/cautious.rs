@@ -40,10 +40,13 @@ pub(super) fn variants() -> Vec<Seeded> {
         one("node-expands-what-is-unused", "grows no file system while the volume is in use on the node", || {
             Conduct::refuse(Code::FailedPrecondition, |request, past| match request {
                 Request::NodeExpandVolume(asked) => {
-                    past.count(|it| match it {
-                        Request::ControllerExpandVolume(grown) => grown.volume_id == asked.volume_id,
-                        _ => false,
-                    }) > 0
+                    let grown = past.last(|it, answer| match it {
+                        Request::ControllerExpandVolume(it) if it.volume_id == asked.volume_id => {
+                            answer.is_ok().then_some(())
+                        }
+                        _ => None,
+                    });
+                    grown.is_some() && past.is_published(&asked.volume_id, &asked.volume_path)
                 }
                 _ => false,
             })

@@ -12,7 +12,6 @@ use super::{
     conduct::{Conduct, Step, empty, status},
     data_loss::wipe,
     misdirected::Misdirections,
-    past::Past,
     registry::Seeded,
     running::racing,
     stack,
@@ -25,33 +24,10 @@ use crate::{
 
 pub(super) fn faults() -> Vec<Seeded> {
     vec![
-        // Whoever repeats a creation that raced finds the volume cleaned up by the loser.
-        Seeded::conducting("B165", || {
-            Conduct::before(|request, past| match &request {
-                Request::CreateVolume(r) if lost_a_race(r, past) => {
-                    let volume = past.volume_named(&r.name).map(|volume| volume.volume_id).unwrap_or_default();
-                    let delete = v1::DeleteVolumeRequest { volume_id: volume, ..Default::default() };
-                    Step::AskThen(request.clone(), vec![delete.into()])
-                }
-                _ => Step::Ask(request),
-            })
-        }),
+        Seeded::conducting("B165", loser_cleans_up),
         Seeded::conducting("B025", late_unstage),
         Seeded::conducting("B026", late_publish),
-        Seeded::conducting("B027", || {
-            racing(
-                |request, _, _| Step::Ask(request),
-                |request, answer, running, _| {
-                    if let Request::NodePublishVolume(r) = request
-                        && answer.is_ok()
-                        && running.any(|it| it == request)
-                    {
-                        stack::mount_over(&r.target_path);
-                    }
-                    answer
-                },
-            )
-        }),
+        Seeded::conducting("B027", both_mount),
         Seeded::conducting("B093", || {
             racing(
                 |request, _, _| Step::Ask(request),
@@ -81,14 +57,52 @@ pub(super) fn faults() -> Vec<Seeded> {
     ]
 }
 
-fn lost_a_race(request: &v1::CreateVolumeRequest, past: &Past) -> bool {
-    let raced = past.last(|it, answer| match (it, answer) {
-        (Request::CreateVolume(it), Err(refusal)) if it.name == request.name => {
-            (refusal.code() == Code::Aborted).then_some(())
-        }
-        _ => None,
-    });
-    raced.is_some() && past.volume_named(&request.name).is_some()
+/// Whoever repeats a creation that raced finds the volume cleaned up by the loser.
+fn loser_cleans_up() -> Conduct {
+    let raced: Mutex<BTreeSet<String>> = Mutex::default();
+    racing(
+        move |request, running, past| {
+            let Request::CreateVolume(r) = &request else { return Step::Ask(request) };
+            let mut raced = raced.lock().unwrap_or_else(PoisonError::into_inner);
+            if running.any(|it| matches!(it, Request::CreateVolume(it) if it.name == r.name)) {
+                raced.insert(r.name.clone());
+                return Step::Ask(request);
+            }
+            match past.volume_named(&r.name).filter(|_| raced.contains(&r.name)) {
+                Some(volume) => {
+                    let delete = v1::DeleteVolumeRequest { volume_id: volume.volume_id, ..Default::default() };
+                    Step::AskThen(request, vec![delete.into()])
+                }
+                None => Step::Ask(request),
+            }
+        },
+        |_, answer, _, _| answer,
+    )
+}
+
+/// Of two equal Publish calls that run at once both mount.
+fn both_mount() -> Conduct {
+    let met: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let twice = met.clone();
+    racing(
+        move |request, running, _| {
+            if let Request::NodePublishVolume(r) = &request
+                && running.any(|it| *it == request)
+            {
+                met.lock().unwrap_or_else(PoisonError::into_inner).insert(r.target_path.clone());
+            }
+            Step::Ask(request)
+        },
+        move |request, answer, _, _| {
+            if let Request::NodePublishVolume(r) = request
+                && answer.is_ok()
+                && twice.lock().unwrap_or_else(PoisonError::into_inner).remove(&r.target_path)
+            {
+                stack::mount_over(&r.target_path);
+            }
+            answer
+        },
+    )
 }
 
 /// An Unstage that is answered before it is done: it is done when the volume has been staged again.

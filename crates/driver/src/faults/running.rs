@@ -1,6 +1,9 @@
 //! Requests that are under way: what a race depends on.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{
     conduct::{Conduct, Step},
@@ -30,6 +33,9 @@ impl Running {
     }
 }
 
+/// How long each request is held up, so that one that is sent together with it comes in between.
+const HELD_UP: Duration = Duration::from_millis(5);
+
 /// A conduct that knows what else is under way; the request that is decided on, or was answered, is not among it.
 pub(super) fn racing(
     decide: impl Fn(Request, &Running, &Past) -> Step + Send + Sync + 'static,
@@ -40,7 +46,10 @@ pub(super) fn racing(
     Conduct::before(move |request, past| {
         let step = decide(request.clone(), &running, past);
         running.requests().push(request);
-        step
+        match step {
+            Step::Ask(asked) => Step::Late(asked, HELD_UP),
+            step => step,
+        }
     })
     .and_after(move |request, answer, past| {
         others.end(request);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -137,7 +137,7 @@ fn answers() -> Vec<Seeded> {
                 })
             })
         }),
-        one("snapshots-take-a-while", "says of snapshots that they are not ready for a moment after the cut", ripening),
+        ripening(),
         one("publish-context-of-its-own", "tells the node nothing at attachment", || {
             Conduct::edit(|_, reply, _| {
                 if let Reply::ControllerPublishVolume(reply) = reply {
@@ -209,22 +209,28 @@ fn left_out(parts: Parts, names: &[&str]) -> Parts {
     Parts { configuration: Configuration { without, ..parts.configuration }, ..parts }
 }
 
-/// Snapshots become ready a moment after they were first told of, in the time of the runtime.
-fn ripening() -> Conduct {
-    let told: Mutex<BTreeMap<String, Instant>> = Mutex::default();
-    let ripen = move |snapshot: &mut v1::Snapshot| {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = told.entry(snapshot.snapshot_id.clone()).or_insert_with(Instant::now);
-        snapshot.ready_to_use &= since.elapsed() > Duration::from_millis(150);
+/// Snapshots become ready a moment after they were first told of, in the time of the runtime; what is ready stays so,
+/// whichever process tells of it.
+fn ripening() -> Seeded {
+    let told: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
+    let conduct = move || {
+        let told = told.clone();
+        let ripen = move |snapshot: &mut v1::Snapshot| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = told.entry(snapshot.snapshot_id.clone()).or_insert_with(Instant::now);
+            snapshot.ready_to_use &= since.elapsed() > Duration::from_millis(150);
+        };
+        Conduct::edit(move |_, reply, _| match reply {
+            Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+            Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
+            Reply::ListSnapshots(reply) => {
+                reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(&ripen);
+            }
+            _ => {}
+        })
     };
-    Conduct::edit(move |_, reply, _| match reply {
-        Reply::CreateSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
-        Reply::GetSnapshot(reply) => reply.snapshot.iter_mut().for_each(&ripen),
-        Reply::ListSnapshots(reply) => {
-            reply.entries.iter_mut().filter_map(|it| it.snapshot.as_mut()).for_each(&ripen);
-        }
-        _ => {}
-    })
+    let what = "says of snapshots that they are not ready for a moment after the cut";
+    Seeded::conducting("snapshots-take-a-while", conduct).legally(what)
 }
 
 const fn shorter(max_entries: i32) -> i32 {

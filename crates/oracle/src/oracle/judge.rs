@@ -7,6 +7,7 @@ use super::{
     around::{certain_snapshots, certain_volumes},
     capacity::Capacities,
     content::Contents,
+    denied::Denied,
     excess, flags,
     group::Group,
     knowledge::Knowledge,
@@ -79,6 +80,7 @@ pub fn judge(history: &History) -> Judgement {
         written: Written::default(),
         shared_secrets: SharedSecrets::default(),
         rooms: Rooms::default(),
+        denied: Denied::default(),
     };
     for (position, event) in history.events.iter().enumerate() {
         judge.event(position, &event.kind);
@@ -149,6 +151,7 @@ pub(super) struct Judge<'h> {
     pub(super) written: Written,
     shared_secrets: SharedSecrets,
     pub(super) rooms: Rooms,
+    pub(super) denied: Denied,
 }
 
 impl<'h> Judge<'h> {
@@ -240,6 +243,7 @@ impl<'h> Judge<'h> {
         self.ledger.enter(marks, &place);
         self.refresh(&operation);
         let promised = self.promises(&operation);
+        self.note_denied(&operation, answer, &place);
         let marks = self.aftermath(&operation, answer);
         self.ledger.enter(marks, &place);
         self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
@@ -408,7 +412,8 @@ impl<'h> Judge<'h> {
             .chain(self.ripening.close())
             .collect();
         self.ledger.enter(marks, &Place::default());
-        for (mark, place) in std::mem::take(&mut self.lists).close() {
+        let listed = std::mem::take(&mut self.lists).close();
+        for (mark, place) in listed.into_iter().chain(std::mem::take(&mut self.denied).close()) {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");

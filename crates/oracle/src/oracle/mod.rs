@@ -15,6 +15,9 @@ mod configurations;
 #[cfg(test)]
 mod configurations_tests;
 mod content;
+mod denied;
+#[cfg(test)]
+mod denied_tests;
 mod duties;
 #[cfg(test)]
 mod duties_tests;

@@ -8,7 +8,7 @@ use crate::{history::Phase, sut::Profile};
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A pattern of scenario names or rule ids; all scenarios without it.
+    /// Patterns of scenario names or rule ids, with commas between them; all scenarios without it.
     pub filter: Option<String>,
     /// How many scenarios run side by side.
     pub jobs: usize,

@@ -58,9 +58,9 @@ impl Scenario {
         self.needs.iter().copied().find(|text| !open(text))
     }
 
-    /// Whether a filter, a pattern of scenario names or rule ids, selects it.
-    pub fn is_selected_by(&self, pattern: &str) -> bool {
-        let matches = |text: &str| crate::sut::glob(pattern, text);
+    /// Whether a filter, patterns of scenario names or rule ids with commas between them, selects it.
+    pub fn is_selected_by(&self, patterns: &str) -> bool {
+        let matches = |text: &str| patterns.split(',').any(|pattern| crate::sut::glob(pattern, text));
         matches(self.name) || self.rules.iter().any(|rule| matches(rule.as_str()))
     }
 }

@@ -45,6 +45,12 @@ impl NodeFs {
         blocking(look).await.unwrap_or(fallback)
     }
 
+    /// Takes a mount away and removes the directory below it, as a reboot of the node does; whether that worked.
+    pub async fn take_away(&self, path: &str) -> bool {
+        let path = path.to_owned();
+        blocking(move || unmount(&path) && fs::remove_dir(&path).is_ok()).await.unwrap_or(false)
+    }
+
     /// Writes a marker: a file in a directory, the first block of a device.
     pub async fn write(&self, path: &str, name: &str, content: &str) -> Observation {
         let (file, text) = (file_in(path, name), content.to_owned());
@@ -191,6 +197,16 @@ fn error_name(error: &io::Error) -> String {
 #[cfg(target_os = "linux")]
 fn is_block_device(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
+}
+
+#[cfg(target_os = "linux")]
+fn unmount(path: &str) -> bool {
+    rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn unmount(_: &str) -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     csi::v1::{self, volume_content_source::Type as SourceType},
-    history::Request,
+    history::{Reply, Request},
     oracle::{
         capability::{Access, Capability},
         configurations::Branch,
@@ -314,7 +314,7 @@ pub(super) fn succeed(
     };
     let again = state.existence == Existence::Present;
     if again {
-        compare(&mut marks, state, volume);
+        compare(world, &mut marks, state, volume);
     }
     if fields::is_unusual(&request.name) {
         marks.push(Mark::Held(rule!("CTRL-CREATE-023")));
@@ -366,7 +366,7 @@ pub(super) fn succeed(
 }
 
 /// A repeat describes the volume that is there already.
-fn compare(marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
+fn compare(world: &World<'_>, marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
     if let Some(id) = &state.id {
         check(marks, rule!("CTRL-CREATE-002"), *id == volume.volume_id, || {
             (
@@ -397,6 +397,19 @@ fn compare(marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
                 "a repeated CreateVolume describes the volume with another size".into(),
                 format!("capacity_bytes {}", state.capacity),
                 format!("capacity_bytes {}", volume.capacity_bytes),
+            )
+        });
+    }
+    // It may be absent (specification line 1056), but who was told of it takes a volume without it for another one.
+    let created = state.created.and_then(|call| world.operations.get(call)).and_then(Operation::answer);
+    if let Some(Answer::Ok(Reply::CreateVolume(first))) = created
+        && let Some(source) = first.volume.as_ref().and_then(|first| first.content_source.as_ref())
+    {
+        advise(marks, rule!("CTRL-CREATE-004"), volume.content_source.as_ref() == Some(source), || {
+            (
+                "a repeated CreateVolume describes the volume with another content_source".into(),
+                format!("{source:?}"),
+                format!("{:?}", volume.content_source),
             )
         });
     }

@@ -14,10 +14,15 @@ use crate::{
 
 /// Holds a look at a path against the state: is the volume there exactly when it was published there?
 pub(crate) fn look(state: &Volume, place: &Place, kind: PathKind, mounts: &[Mount]) -> Applied<Volume> {
+    let mut state = state.clone();
     let marks = if let Some(publication) = state.publications.get(place) {
         published(publication.capability.access, publication.read_only, kind, mounts)?
     } else if state.stagings.contains_key(place) {
-        staged(mounts)
+        let marks = staged(state.mounted.contains(place), kind, mounts)?;
+        if !mounts.is_empty() {
+            state.mounted.insert(place.clone());
+        }
+        marks
     } else if state.withdrawn.contains(place) {
         unpublished(kind, mounts)?
     } else if state.unstaged.contains(place) {
@@ -25,7 +30,7 @@ pub(crate) fn look(state: &Volume, place: &Place, kind: PathKind, mounts: &[Moun
     } else {
         Vec::new()
     };
-    Ok(vec![Branch { state: state.clone(), marks }])
+    Ok(vec![Branch { state, marks }])
 }
 
 fn published(access: Access, read_only: bool, kind: PathKind, mounts: &[Mount]) -> Result<Vec<Mark>, Strike> {
@@ -85,7 +90,19 @@ fn published(access: Access, read_only: bool, kind: PathKind, mounts: &[Mount]) 
     Ok(marks)
 }
 
-fn staged(mounts: &[Mount]) -> Vec<Mark> {
+/// What a plugin mounts on a staging path is its own affair; what it has mounted there stays until the volume is unstaged,
+/// however often it is staged again (line 2324).
+fn staged(was_mounted: bool, kind: PathKind, mounts: &[Mount]) -> Result<Vec<Mark>, Strike> {
+    if was_mounted && mounts.is_empty() {
+        let mut strike = Strike::new(
+            rule!("NODE-STAGE-006"),
+            "NodeStageVolume was answered OK again and what was mounted on the staging path is gone",
+            "the mount of before on staging_target_path",
+            describe(kind, mounts),
+        );
+        strike.also = vec![rule!("NODE-STAGE-007"), rule!("NODE-STAGE-030")];
+        return Err(strike);
+    }
     let mut marks = vec![Mark::Held(rule!("NODE-STAGE-030"))];
     check(&mut marks, rule!("NODE-STAGE-007"), mounts.len() <= 1, || {
         (
@@ -94,7 +111,7 @@ fn staged(mounts: &[Mount]) -> Vec<Mark> {
             format!("{} mounts", mounts.len()),
         )
     });
-    marks
+    Ok(marks)
 }
 
 /// After an unpublish nothing is left at the target, neither a mount nor what the plugin had made (line 2594).

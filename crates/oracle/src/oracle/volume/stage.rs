@@ -139,6 +139,7 @@ pub(super) fn effect_unstage(
     let mut after = state.clone();
     let place = (operation.call.node.clone(), request.staging_target_path.clone());
     after.stagings.remove(&place);
+    after.mounted.remove(&place);
     after.unstaged.insert(place);
     after
 }

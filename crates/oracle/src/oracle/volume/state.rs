@@ -41,6 +41,8 @@ pub(crate) struct Volume {
     pub(crate) detached: BTreeSet<String>,
     /// Where it is staged.
     pub(crate) stagings: BTreeMap<Place, Capability>,
+    /// Of these places, those at which a mount was seen.
+    pub(crate) mounted: BTreeSet<Place>,
     /// Where it is published.
     pub(crate) publications: BTreeMap<Place, Publication>,
     /// Targets from which it was unpublished.
@@ -89,6 +91,7 @@ impl Volume {
             attachments: BTreeMap::new(),
             detached: BTreeSet::new(),
             stagings: BTreeMap::new(),
+            mounted: BTreeSet::new(),
             publications: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             unstaged: BTreeSet::new(),

@@ -2,7 +2,7 @@
 
 use super::gates::PUBLISH_UNPUBLISH_VOLUME;
 use crate::{
-    csi::v1::{ControllerPublishVolumeRequest, volume_capability::access_mode::Mode},
+    csi::v1::{ControllerPublishVolumeRequest, NodeGetInfoRequest, volume_capability::access_mode::Mode},
     suite::{
         Bench, Stopped,
         facts::{is_multi_node, mode},
@@ -18,8 +18,8 @@ scenarios! { "controller_publish_volume":
     attached_volume_can_be_used, "attaches a volume and uses it on the node", [PUBLISH_UNPUBLISH_VOLUME],
         ["CTRL-PUBLISH-002", "CTRL-PUBLISH-011", "CTRL-PUBLISH-029"];
     missing_fields, "leaves out volume, node and capability, one at a time", [PUBLISH_UNPUBLISH_VOLUME], [
-        "CTRL-PUBLISH-008", "CTRL-PUBLISH-009", "CTRL-PUBLISH-013", "GEN-ERR-006", "GEN-REQ-001", "GEN-ERR-025",
-        "GEN-ERR-027", "CTRL-CREATE-073", "CTRL-CREATE-074", "CTRL-CREATE-075",
+        "CTRL-PUBLISH-008", "CTRL-PUBLISH-009", "CTRL-PUBLISH-013", "GEN-ERR-006", "GEN-REQ-001", "GEN-ERR-016",
+        "GEN-ERR-025", "GEN-ERR-027", "CTRL-CREATE-073", "CTRL-CREATE-074", "CTRL-CREATE-075",
     ];
     volume_that_does_not_exist, "attaches a deleted volume, and one that never was", [PUBLISH_UNPUBLISH_VOLUME],
         ["CTRL-PUBLISH-032"];
@@ -206,6 +206,8 @@ async fn full_node(bench: &Bench) -> Result<(), Stopped> {
             break;
         }
         last = Some(volume.id);
+        // What the node takes is no matter of what it holds.
+        bench.provoke(NodeGetInfoRequest {}).await;
     }
     Ok(())
 }

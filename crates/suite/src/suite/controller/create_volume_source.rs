@@ -25,7 +25,9 @@ scenarios! { "create_volume_source":
         [CREATE_DELETE_VOLUME, CLONE_VOLUME], ["CTRL-CREATE-040"];
     larger_than_the_snapshot, "makes a larger volume of a snapshot, looks at its content and size",
         [CREATE_DELETE_VOLUME, CREATE_DELETE_SNAPSHOT],
-        ["CTRL-CREATE-015", "CTRL-CREATE-016", "CTRL-CREATE-017", "CTRL-CREATE-028", "CTRL-CREATE-164"];
+        [
+        "CTRL-CREATE-015", "CTRL-CREATE-016", "CTRL-CREATE-017", "CTRL-CREATE-028", "CTRL-CREATE-164", "NODE-STAGE-006",
+    ];
     larger_than_the_volume, "clones to a larger size, looks at its content and size",
         [CREATE_DELETE_VOLUME, CLONE_VOLUME],
         ["CTRL-CREATE-015", "CTRL-CREATE-016", "CTRL-CREATE-017", "CTRL-CREATE-028", "CTRL-CREATE-164"];

@@ -15,7 +15,7 @@ scenarios! { "delete_snapshot":
     the_name_is_not_the_id, "deletes by the name under which the snapshot was created", [CREATE_DELETE_SNAPSHOT],
         ["CTRL-INTERACT-007"];
     snapshot_in_use, "deletes a snapshot from which a volume was made",
-        [CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME], ["CTRL-SNAPDELETE-015"];
+        [CREATE_DELETE_SNAPSHOT, CREATE_DELETE_VOLUME], ["CTRL-SNAPDELETE-015", "CTRL-PUBLISH-030"];
     overlapping_deletes, "deletes a snapshot eight times at once, then again", [CREATE_DELETE_SNAPSHOT],
         ["CTRL-SNAPDELETE-017", "GEN-CONC-003"];
 }

@@ -26,7 +26,7 @@ scenarios! { "delete_volume":
     volume_with_a_snapshot, "deletes a volume that has a snapshot, and uses whatever is left",
         [CREATE_DELETE_VOLUME, CREATE_DELETE_SNAPSHOT], [
         "CTRL-DELETE-005", "CTRL-DELETE-006", "CTRL-DELETE-008", "CTRL-DELETE-010", "CTRL-DELETE-018",
-        "CTRL-SNAPCREATE-037",
+        "CTRL-SNAPCREATE-037", "CTRL-LIST-002",
     ];
     content_outlives_the_volume, "deletes a volume with data that has a snapshot, and looks for the data",
         [CREATE_DELETE_VOLUME, CREATE_DELETE_SNAPSHOT], ["CTRL-DELETE-007", "CTRL-DELETE-009"];
@@ -114,6 +114,9 @@ async fn volume_with_a_snapshot(bench: &Bench) -> Result<(), Stopped> {
         }
         if bench.has("Controller.GET_SNAPSHOT") {
             bench.provoke(bench.get_snapshot(&id)).await;
+        }
+        if bench.has("Controller.LIST_VOLUMES") {
+            bench.provoke(list_volumes(0, "")).await;
         }
         let size = volume.capacity.max(snapshot.size_bytes).max(bench.run.options.profile.capacity_bytes);
         bench.provoke(bench.create_from(from_snapshot(&id), &volume, size)).await;

@@ -21,7 +21,9 @@ scenarios! { "list_snapshots":
     by_source_volume, "lists the snapshots of one volume of two, and of an unknown one",
         [LIST_SNAPSHOTS, CREATE_DELETE_SNAPSHOT], ["CTRL-SNAPLIST-014", "CTRL-SNAPLIST-002"];
     by_snapshot_id, "lists one snapshot, a deleted one, and one with another volume",
-        [LIST_SNAPSHOTS, CREATE_DELETE_SNAPSHOT], ["CTRL-SNAPLIST-016", "CTRL-INTERACT-012", "CTRL-INTERACT-013"];
+        [LIST_SNAPSHOTS, CREATE_DELETE_SNAPSHOT], [
+        "CTRL-SNAPLIST-002", "CTRL-SNAPLIST-014", "CTRL-SNAPLIST-016", "CTRL-INTERACT-012", "CTRL-INTERACT-013",
+    ];
     @exclusive pages, "walks through the list one and two entries at a time, with a filter and without",
         [LIST_SNAPSHOTS, CREATE_DELETE_SNAPSHOT],
         ["CTRL-SNAPLIST-007", "CTRL-SNAPLIST-008", "CTRL-SNAPLIST-009", "CTRL-SNAPLIST-002"];

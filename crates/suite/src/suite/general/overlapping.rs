@@ -11,7 +11,7 @@ scenarios! { "overlapping":
         ["GEN-CONC-003", "GEN-ERR-016", "CTRL-CREATE-019"];
     snapshot_and_delete, "snapshots and deletes a volume at once",
         ["Controller.CREATE_DELETE_VOLUME", "Controller.CREATE_DELETE_SNAPSHOT"], ["GEN-CONC-003", "GEN-ERR-016"];
-    restore_and_delete, "makes a volume of a snapshot while the snapshot is deleted, and looks into it",
+    restore_and_delete, "makes volumes of snapshots while these are deleted, and looks into them",
         ["Controller.CREATE_DELETE_VOLUME", "Controller.CREATE_DELETE_SNAPSHOT"],
         ["GEN-CONC-003", "CTRL-CREATE-040", "CTRL-SNAPCREATE-021"];
     attachments, "attaches two volumes at once and tells them apart on the node",
@@ -19,6 +19,9 @@ scenarios! { "overlapping":
     different_volumes, "creates eight volumes at once, and deletes them at once", ["Controller.CREATE_DELETE_VOLUME"],
         ["GEN-CONC-003", "CTRL-CREATE-087"];
 }
+
+/// How often two calls are sent at once whose order is left to chance.
+const ROUNDS: u32 = 3;
 
 async fn create_and_delete(bench: &Bench) -> Result<(), Stopped> {
     let volume = bench.volume().await?;
@@ -45,18 +48,20 @@ async fn restore_and_delete(bench: &Bench) -> Result<(), Stopped> {
     let target = bench.published(&source).await?;
     bench.write(&source.capability, &target, "in the snapshot").await;
     bench.released(&source, &[&target]).await?;
-    let snapshot = bench.snapshot(&source.volume.id).await?;
-    let size = source.volume.capacity.max(snapshot.size_bytes);
-    let create = bench.create_from(from_snapshot(&snapshot.snapshot_id), &source.volume, size);
-    let delete = bench.delete_snapshot(&snapshot.snapshot_id);
-    let answers = bench.together(vec![create.clone().into(), delete.clone().into()]).await;
-    if let Some(Answer::Reply(Reply::CreateVolume(reply))) = answers.first() {
-        let copy = bench.prepare(bench.volume_in(create, reply.clone())?, source.capability.clone()).await?;
-        let target = bench.published(&copy).await?;
-        bench.read(&copy.capability, &target).await;
-        bench.released(&copy, &[&target]).await?;
+    for _ in 0..ROUNDS {
+        let snapshot = bench.snapshot(&source.volume.id).await?;
+        let size = source.volume.capacity.max(snapshot.size_bytes);
+        let create = bench.create_from(from_snapshot(&snapshot.snapshot_id), &source.volume, size);
+        let delete = bench.delete_snapshot(&snapshot.snapshot_id);
+        let answers = bench.together(vec![create.clone().into(), delete.clone().into()]).await;
+        if let Some(Answer::Reply(Reply::CreateVolume(reply))) = answers.first() {
+            let copy = bench.prepare(bench.volume_in(create, reply.clone())?, source.capability.clone()).await?;
+            let target = bench.published(&copy).await?;
+            bench.read(&copy.capability, &target).await;
+            bench.released(&copy, &[&target]).await?;
+        }
+        bench.provoke(delete).await;
     }
-    bench.provoke(delete).await;
     Ok(())
 }
 

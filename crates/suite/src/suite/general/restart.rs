@@ -27,7 +27,7 @@ scenarios! { "restart":
     ];
     @restart publications_are_remembered, "kills the driver between repetitions of the node's calls", [], [
         "NODE-STAGE-006", "NODE-UNSTAGE-008", "NODE-PUBLISH-003", "NODE-UNPUBLISH-006", "NODE-INFO-005",
-        "NODE-EXPAND-002",
+        "NODE-EXPAND-002", "NODE-UNPUBLISH-015",
     ];
     @restart siblings_are_remembered, "kills the driver while a volume has two targets, then takes one of them away", [],
         ["NODE-UNPUBLISH-002", "NODE-PUBLISH-056"];

@@ -17,8 +17,8 @@ scenarios! { "node_stage_volume":
     staged_volume_can_be_used, "stages a directory and a device, publishes and uses them", [STAGE_UNSTAGE_VOLUME],
         ["NODE-STAGE-024", "NODE-STAGE-030"];
     missing_fields, "leaves out volume, path and capability, one at a time", [STAGE_UNSTAGE_VOLUME], [
-        "NODE-STAGE-010", "NODE-STAGE-021", "NODE-STAGE-026", "GEN-ERR-006", "GEN-REQ-001", "GEN-ERR-025",
-        "GEN-ERR-027",
+        "NODE-STAGE-010", "NODE-STAGE-021", "NODE-STAGE-026", "GEN-ERR-006", "GEN-REQ-001", "GEN-ERR-016",
+        "GEN-ERR-025", "GEN-ERR-027",
     ];
     long_paths, "stages at paths of 128 bytes up to the kernel's bound", [STAGE_UNSTAGE_VOLUME], [
         "NODE-STAGE-022", "NODE-STAGE-023", "NODE-UNSTAGE-014", "NODE-UNSTAGE-015", "NODE-PUBLISH-044",

@@ -23,9 +23,12 @@ scenarios! { "node_unpublish_volume":
     missing_fields, "leaves out volume and target, one at a time", [],
         ["NODE-UNPUBLISH-008", "NODE-UNPUBLISH-011", "GEN-ERR-006", "GEN-ERR-025", "GEN-ERR-027"];
     volume_that_does_not_exist, "unpublishes a deleted volume, and one that never was", [], ["NODE-UNPUBLISH-017"];
-    siblings_stay, "unpublishes one target of several, and uses the others", [], ["NODE-UNPUBLISH-002"];
-    in_a_hurry, "unpublishes with a deadline that no driver meets, and goes on if the answer is OK all the same", [],
+    siblings_stay, "unpublishes one target of several, twice, and uses the others", [],
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-006", "NODE-PUBLISH-051"];
+    in_a_hurry, "unpublishes with deadlines that hardly any driver meets, and goes on if the answer is OK all the same", [],
         ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-014", "NODE-UNSTAGE-017"];
+    target_that_is_gone, "unpublishes, unstages and deletes a volume whose target went away, as at a reboot of the node", [],
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-006", "CTRL-DELETE-015"];
     data_outlives_unpublishing, "writes, unpublishes, publishes and reads", [], ["NODE-UNPUBLISH-002"];
 }
 
@@ -95,25 +98,51 @@ async fn siblings_stay(bench: &Bench) -> Result<(), Stopped> {
         }
     }
     bench.need(bench.unpublish(&prepared, &first)).await?;
-    for target in &siblings {
-        bench.look(target).await;
-        bench.read(&prepared.capability, target).await;
+    // The repetition finds nothing more to take away.
+    for repetition in [false, true] {
+        if repetition {
+            bench.provoke(bench.unpublish(&prepared, &first)).await;
+        }
+        for target in &siblings {
+            bench.look(target).await;
+            bench.read(&prepared.capability, target).await;
+        }
     }
     let targets: Vec<&str> = siblings.iter().map(String::as_str).collect();
     bench.released(&prepared, &targets).await
 }
 
 async fn in_a_hurry(bench: &Bench) -> Result<(), Stopped> {
+    // How soon an answer comes that is not the truth depends on the machine.
+    for deadline in [1, 5, 25, 100].map(Duration::from_millis) {
+        let prepared = bench.prepared().await?;
+        let target = bench.published(&prepared).await?;
+        let answer = bench.hurry(deadline, bench.unpublish(&prepared, &target)).await;
+        if matches!(answer, Answer::Reply(_)) {
+            bench.look(&target).await;
+            if !prepared.staging.is_empty() {
+                bench.provoke(bench.unstage(&prepared)).await;
+            }
+        }
+        bench.released(&prepared, &[&target]).await?;
+    }
+    Ok(())
+}
+
+async fn target_that_is_gone(bench: &Bench) -> Result<(), Stopped> {
+    let node_fs = bench.need_node_fs()?;
     let prepared = bench.prepared().await?;
     let target = bench.published(&prepared).await?;
-    let answer = bench.hurry(Duration::from_millis(1), bench.unpublish(&prepared, &target)).await;
-    if matches!(answer, Answer::Reply(_)) {
-        bench.look(&target).await;
-        if !prepared.staging.is_empty() {
-            bench.provoke(bench.unstage(&prepared)).await;
-        }
+    let is_gone = node_fs.take_away(&target).await;
+    bench.released(&prepared, &[&target]).await?;
+    if !is_gone {
+        return Err(Stopped::because("what is mounted at the target cannot be taken away from here"));
     }
-    bench.released(&prepared, &[&target]).await
+    // Whatever was held for the target is given back with it.
+    if bench.has("Controller.CREATE_DELETE_VOLUME") {
+        bench.provoke(bench.delete_volume(&prepared.volume.id)).await;
+    }
+    Ok(())
 }
 
 async fn data_outlives_unpublishing(bench: &Bench) -> Result<(), Stopped> {

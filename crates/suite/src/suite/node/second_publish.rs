@@ -22,12 +22,15 @@ scenarios! { "second_publish":
         ["NODE-PUBLISH-010", "NODE-PUBLISH-015", "NODE-PUBLISH-016", "NODE-PUBLISH-017", "NODE-PUBLISH-018"];
     single_writer, "publishes twice in SINGLE_NODE_SINGLE_WRITER, by the second table", [NEW], [
         "NODE-PUBLISH-019", "NODE-PUBLISH-020", "NODE-PUBLISH-021", "NODE-PUBLISH-022", "NODE-PUBLISH-023",
-        "CTRL-CREATE-070",
+        "CTRL-CREATE-070", "CTRL-CREATE-030",
     ];
     multi_writer, "publishes twice in SINGLE_NODE_MULTI_WRITER, by the second table", [NEW],
         ["NODE-PUBLISH-019", "NODE-PUBLISH-024", "NODE-PUBLISH-025", "NODE-PUBLISH-026", "NODE-PUBLISH-027"];
     multi_node_modes_second_table, "publishes twice in every MULTI_NODE mode, by the second table", [NEW],
-        ["NODE-PUBLISH-019", "NODE-PUBLISH-028", "NODE-PUBLISH-029", "NODE-PUBLISH-030", "NODE-PUBLISH-031"];
+        [
+        "NODE-PUBLISH-019", "NODE-PUBLISH-028", "NODE-PUBLISH-029", "NODE-PUBLISH-030", "NODE-PUBLISH-031",
+        "CTRL-CREATE-030",
+    ];
     single_node_modes_second_table, "publishes twice in the older single-node modes, by the second table", [NEW],
         ["NODE-PUBLISH-019", "NODE-PUBLISH-032", "NODE-PUBLISH-033", "NODE-PUBLISH-034", "NODE-PUBLISH-035"];
 }
