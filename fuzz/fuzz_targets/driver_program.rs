@@ -5,8 +5,9 @@
 
 use std::sync::LazyLock;
 
-use csi_certify::{explore::Bytes, mountpod::protocol::Policy};
 use csi_certify_fuzz::{driver::run_drawn, refcount::mistake};
+use csi_certify_mountpod::mountpod::protocol::Policy;
+use csi_certify_suite::explore::Bytes;
 use libfuzzer_sys::fuzz_target;
 
 static POLICY: LazyLock<Policy> =

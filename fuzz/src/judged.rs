@@ -3,10 +3,8 @@
 
 use std::path::Path;
 
-use csi_certify::{
-    history::{EventKind, History},
-    oracle::judge,
-};
+use csi_certify_history::history::{EventKind, History};
+use csi_certify_oracle::oracle::judge;
 
 /// Judges the history in the bytes.
 pub fn run(bytes: &[u8]) {

@@ -1,6 +1,7 @@
 //! Any message of the interface, every field of it, from choices; secrets hold a canary.
 
-use csi_certify::{explore::Source, history::descriptors};
+use csi_certify_history::history::descriptors;
+use csi_certify_suite::explore::Source;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 /// What every secret holds and nothing else does.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use csi_certify::{
-    explore::{calls::Calls, read, schedule::Schedules},
+use csi_certify_history::{
     history::History,
     spec::{Gate, RuleId},
+};
+use csi_certify_suite::{
+    explore::{calls::Calls, read, schedule::Schedules},
     sut::{Endpoint, Profile, glob, mounts_on},
 };
 

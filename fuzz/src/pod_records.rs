@@ -1,7 +1,7 @@
 //! Any bytes as the record of a mount pod, as durations and as moments: read or refused, never a panic, and what was read is
 //! written in a form that reads the same.
 
-use csi_certify::mountpod::{
+use csi_certify_mountpod::mountpod::{
     annotations,
     instant::{Timestamp, format_duration, parse_duration},
     pod::Pod,

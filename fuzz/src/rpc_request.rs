@@ -1,10 +1,12 @@
 //! Bytes as requests of any shape to a driver with a volume: it answers each, in words, and repeats no secret.
 
-use csi_certify::{
-    explore::{Bytes, Source as _},
+use csi_certify_history::{
     history::{Reply, Request},
-    mountpod::protocol::Policy,
     spec::Rpc,
+};
+use csi_certify_mountpod::mountpod::protocol::Policy;
+use csi_certify_suite::{
+    explore::{Bytes, Source as _},
     sut::Answer,
 };
 

@@ -1,6 +1,7 @@
 //! Bytes as the body of any RPC, framed or not: the server answers with a status, whatever they are.
 
-use csi_certify::{mountpod::protocol::Policy, spec::Rpc};
+use csi_certify_history::spec::Rpc;
+use csi_certify_mountpod::mountpod::protocol::Policy;
 
 use super::driver::{Bare, with_a_volume};
 

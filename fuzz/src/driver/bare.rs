@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use csi_certify::{
+use csi_certify_history::{
     csi::v1,
-    explore::calls::Environment,
     history::{FORMAT, Header, Recorder, Request},
-    mountpod::protocol::Policy,
     spec::Rpc,
+};
+use csi_certify_mountpod::mountpod::protocol::Policy;
+use csi_certify_suite::{
+    explore::calls::Environment,
     sut::{self, Answer, Profile, Target},
 };
 use http_body_util::{BodyExt as _, Full};

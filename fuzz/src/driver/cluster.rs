@@ -8,18 +8,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use csi_certify::{
-    explore::schedule::Fate,
-    mountpod::{
-        TargetPath, Usage, VolumeContent, annotations,
-        api::{ApiError, PodApi, Preconditions, Selector, WriteMode},
-        executor::{Clock, Node, Workloads},
-        instant::Timestamp,
-        memory::World,
-        pod::{Pod, PodName, PodStatus, Uid},
-        protocol::{Answer, MountOperation, WorkloadState},
-    },
+use csi_certify_mountpod::mountpod::{
+    TargetPath, Usage, VolumeContent, annotations,
+    api::{ApiError, PodApi, Preconditions, Selector, WriteMode},
+    executor::{Clock, Node, Workloads},
+    instant::Timestamp,
+    memory::World,
+    pod::{Pod, PodName, PodStatus, Uid},
+    protocol::{Answer, MountOperation, WorkloadState},
 };
+use csi_certify_suite::explore::schedule::Fate;
 use tokio::time::Instant;
 
 use super::gate::Gate;

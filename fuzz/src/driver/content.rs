@@ -6,14 +6,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use csi_certify::{
-    driver::{
-        SnapshotId,
-        content::{Content, Cut, Plan, Ranges},
-        record::AccessTypes,
-    },
-    mountpod::{AccessType, VolumeContent, VolumeId},
+use csi_certify_driver::driver::{
+    SnapshotId,
+    content::{Content, Cut, Plan, Ranges},
+    record::AccessTypes,
 };
+use csi_certify_mountpod::mountpod::{AccessType, VolumeContent, VolumeId};
 
 /// Which volumes and snapshots have content.
 #[derive(Default)]

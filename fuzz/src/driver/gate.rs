@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use csi_certify::explore::calls::{HOUSEKEEPING, Lane};
+use csi_certify_suite::explore::calls::{HOUSEKEEPING, Lane};
 use tokio::{sync::Notify, task};
 
 /// The lane of work that is never held up.

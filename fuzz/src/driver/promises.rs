@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use csi_certify::{
+use csi_certify_history::{
     csi::v1::{
         NodePublishVolumeRequest,
         volume_capability::{AccessType, access_mode::Mode},
     },
     history::Request,
-    mountpod::{TargetPath, VolumeId, annotations, memory::World, pod::Pod, protocol::WorkloadState},
-    sut::Answer,
 };
+use csi_certify_mountpod::mountpod::{
+    TargetPath, VolumeId, annotations, memory::World, pod::Pod, protocol::WorkloadState,
+};
+use csi_certify_suite::sut::Answer;
 
 use super::cluster::State;
 

@@ -9,23 +9,25 @@ use std::{
     time::Duration,
 };
 
-use csi_certify::{
+use csi_certify_driver::driver::{
+    Configuration, Driver, GroupSnapshotId, Parts, SnapshotId, capability::Capability, clock::SystemClock,
+    identifier::Identifiers, store::Memory,
+};
+use csi_certify_history::{
     csi::v1::{controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node},
-    driver::{
-        Configuration, Driver, GroupSnapshotId, Parts, SnapshotId, capability::Capability, clock::SystemClock,
-        identifier::Identifiers, store::Memory,
-    },
+    history::{FORMAT, Header, History, Recorder},
+};
+use csi_certify_mountpod::mountpod::{
+    VolumeId,
+    executor::{Engine, Running},
+    pod::NodeId,
+    protocol::{Limits, Policy},
+};
+use csi_certify_suite::{
     explore::{
         Failure, Program, Source,
         calls::{Calls, Environment, Step, Surroundings, execute},
         draw,
-    },
-    history::{FORMAT, Header, History, Recorder},
-    mountpod::{
-        VolumeId,
-        executor::{Engine, Running},
-        pod::NodeId,
-        protocol::{Limits, Policy},
     },
     sut::{self, InProcess, Lane, Profile, Target},
 };

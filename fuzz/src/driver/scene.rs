@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use csi_certify::{
-    driver::store::Store,
+use csi_certify_driver::driver::store::Store;
+use csi_certify_history::history::{Lost, Recorder, Request};
+use csi_certify_mountpod::mountpod::{
+    TargetPath, VolumeId, annotations,
+    api::{Preconditions, WriteMode},
+    executor::{Engine, Swept},
+    memory::World,
+    pod::Pod,
+    protocol::WorkloadState,
+};
+use csi_certify_suite::{
     explore::{
         calls::{HOUSEKEEPING, Lane, Scene, SceneError, Surroundings},
         schedule::{Fate, Trouble},
-    },
-    history::{Lost, Recorder, Request},
-    mountpod::{
-        TargetPath, VolumeId, annotations,
-        api::{Preconditions, WriteMode},
-        executor::{Engine, Swept},
-        memory::World,
-        pod::Pod,
-        protocol::WorkloadState,
     },
     sut::{Answer, Driver, Signal},
 };

@@ -1,6 +1,6 @@
 //! An actor of any kind, and the one way in which it takes a step.
 
-use csi_certify::mountpod::protocol::{
+use csi_certify_mountpod::mountpod::protocol::{
     Answer, Collect, Effect, Machine, Publish, PublishOutcome, Rebind, Retire, Terminate, Unpublish, UnpublishOutcome,
 };
 

@@ -1,6 +1,6 @@
 //! The mistakes that the fuzzer is measured by.
 
-use csi_certify::mountpod::{
+use csi_certify_mountpod::mountpod::{
     api::WriteMode,
     protocol::{DeletePrecondition, Policy, UnpublishScope},
 };

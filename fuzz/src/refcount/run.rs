@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use csi_certify::{
-    explore::{
-        Failure, Program, Source, draw,
-        schedule::{Environment, Schedules, Target, Task, Trouble, Turn},
+use csi_certify_mountpod::mountpod::{
+    annotations,
+    api::{Preconditions, WriteMode},
+    pod::{Pod, PodKey},
+    protocol::{
+        Collect, Policy, Publish, PublishOutcome, Rebind, Retire, Terminate, Unpublish, UnpublishOutcome, Waiting,
+        WorkloadState,
     },
-    mountpod::{
-        annotations,
-        api::{Preconditions, WriteMode},
-        pod::{Pod, PodKey},
-        protocol::{
-            Collect, Policy, Publish, PublishOutcome, Rebind, Retire, Terminate, Unpublish, UnpublishOutcome, Waiting,
-            WorkloadState,
-        },
-    },
+};
+use csi_certify_suite::explore::{
+    Failure, Program, Source, draw,
+    schedule::{Environment, Schedules, Target, Task, Trouble, Turn},
 };
 
 use super::{

@@ -2,20 +2,18 @@
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
-use csi_certify::{
-    explore::schedule::{Environment, Fate, Target},
-    mountpod::{
-        AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, VolumeId, annotations,
-        api::ApiError,
-        instant::Timestamp,
-        memory::World,
-        pod::{ConfigurationHash, NodeId, Pod, PodKey, Uid},
-        protocol::{
-            Answer, Effect, Limits, MountOperation, Policy, PublishRequest, Terminate, UnpublishRequest, Waiting,
-            WorkloadState,
-        },
+use csi_certify_mountpod::mountpod::{
+    AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, VolumeId, annotations,
+    api::ApiError,
+    instant::Timestamp,
+    memory::World,
+    pod::{ConfigurationHash, NodeId, Pod, PodKey, Uid},
+    protocol::{
+        Answer, Effect, Limits, MountOperation, Policy, PublishRequest, Terminate, UnpublishRequest, Waiting,
+        WorkloadState,
     },
 };
+use csi_certify_suite::explore::schedule::{Environment, Fate, Target};
 
 use super::actor::{Anybody, Running};
 

@@ -7,7 +7,7 @@ mod model;
 
 use std::time::Instant;
 
-use csi_certify::{
+use csi_certify_mountpod::{
     modelcheck::{Options, Protocol, Reduction, clients, explore},
     mountpod::protocol::Policy,
 };
@@ -20,14 +20,13 @@ fn main() {
     let checker = Mountpods::default().checker().threads(threads).target_state_count(BOUND).spawn_bfs().join();
     let broken = checker.discoveries().len();
     line("stateright 0.31", checker.unique_state_count(), started.elapsed().as_secs_f64(), broken == 0);
-    for (name, reduction) in [
-        ("csi-certify, every order", Reduction::Nothing),
-        ("csi-certify, one of equal orders", Reduction::EqualOrders),
-    ] {
+    for (name, reduction) in
+        [("csi-certify, every order", Reduction::Nothing), ("csi-certify, one of equal orders", Reduction::EqualOrders)]
+    {
         let options = Options { threads, reduction, ..Options::default() };
         let report = explore(Protocol::Current, Policy::default(), &clients(2, 0), &options);
         let Some(report) = report else { continue };
-        let holds = matches!(report.ending, csi_certify::modelcheck::Ending::Complete);
+        let holds = matches!(report.ending, csi_certify_mountpod::modelcheck::Ending::Complete);
         line(name, report.states, report.elapsed.as_secs_f64(), holds);
     }
 }

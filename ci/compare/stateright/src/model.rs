@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use csi_certify::mountpod::{
-    AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent,
-    annotations,
+use csi_certify_mountpod::mountpod::{
+    AccessMode, AccessType, Fingerprint, Role, TargetPath, VolumeContent, annotations,
     api::ApiError,
     instant::Timestamp,
     memory::World,
@@ -156,9 +155,8 @@ impl Model for Mountpods {
     /// One request at a time for each target, and the housekeeping of one pod at a time, as in csi-certify's search.
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         actions.extend(state.actors.keys().cloned().map(Action::Advance));
-        let is_busy = |target: usize| {
-            state.actors.keys().any(|who| matches!(who, Who::Request(number) if number / 2 == target))
-        };
+        let is_busy =
+            |target: usize| state.actors.keys().any(|who| matches!(who, Who::Request(number) if number / 2 == target));
         let waiting = (0..state.waiting.len()).filter(|number| state.waiting[*number] && !is_busy(number / 2));
         actions.extend(waiting.map(Action::Begin));
         if !state.actors.keys().any(|who| matches!(who, Who::Pod(_))) {

@@ -3,7 +3,7 @@
 //! A reference is two annotations that are written together: `juicefs-<hash of the target>` holds the target path, and a
 //! second one beside it holds role and fingerprint, so that a repeat can be judged after a restart of the driver.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -57,9 +57,7 @@ impl Reference {
 
 /// The annotation key that records a target.
 pub fn reference_key(target: &TargetPath) -> String {
-    let mut key = format!("{PREFIX}{}", hexadecimal(&Sha256::digest(target.as_str())));
-    key.truncate(KEY_LENGTH);
-    key
+    reference_key_of(target.as_str())
 }
 
 /// The references of a pod, in the order of their keys.
@@ -105,7 +103,12 @@ fn key_of<'a>(pod: &'a Pod, target: &TargetPath) -> Option<&'a str> {
 
 /// The key proves the value: other annotations of this prefix are not ours to count.
 fn proves(key: &str, value: &str, target: &TargetPath) -> bool {
-    reference_key(target) == key || (value != target.as_str() && reference_key_of(value) == key)
+    is_key_of(key, target.as_str()) || (value != target.as_str() && is_key_of(key, value))
+}
+
+/// Whether this is the reference key of the text.
+fn is_key_of(key: &str, text: &str) -> bool {
+    with_key_of(text, |right| right == key)
 }
 
 fn detail(pod: &Pod, key: &str) -> Option<Detail> {
@@ -116,23 +119,39 @@ fn detail(pod: &Pod, key: &str) -> Option<Detail> {
 pub fn add_reference(pod: &mut Pod, target: &TargetPath, detail: Option<&Detail>) {
     let key = reference_key(target);
     if let Some(text) = detail.and_then(|detail| serde_json::to_string(detail).ok()) {
-        pod.annotations.insert(detail_key(&key), text);
+        set(pod, detail_key(&key), &text);
     }
-    pod.annotations.remove(&unmounted_key(&key));
-    pod.annotations.insert(key, target.as_str().to_owned());
-    pod.annotations.remove(DELETE_AT);
+    remove(pod, &unmounted_key(&key));
+    set(pod, key, target.as_str());
+    remove(pod, DELETE_AT);
+}
+
+/// Sets an annotation; one that says the same already is left alone, and the record stays shared.
+fn set(pod: &mut Pod, key: String, value: &str) {
+    if pod.annotations.get(&key).is_none_or(|there| there != value) {
+        pod.annotations.insert(key, value.to_owned());
+    }
+}
+
+/// Removes an annotation; where there is none, the record stays shared.
+fn remove(pod: &mut Pod, key: &str) {
+    if pod.annotations.contains_key(key) {
+        pod.annotations.remove(key);
+    }
 }
 
 /// Records that the target no longer needs the pod.
 pub fn drop_reference(pod: &mut Pod, target: &TargetPath) {
     let key = reference_key(target);
-    pod.annotations.remove(&detail_key(&key));
-    pod.annotations.remove(&unmounted_key(&key));
-    pod.annotations.remove(&key);
+    for key in [&detail_key(&key), &unmounted_key(&key), &key] {
+        remove(pod, key);
+    }
     // A path that another program wrote in another spelling has its own key.
-    pod.annotations.retain(|key, value| {
-        !(key.starts_with(PREFIX) && key.len() == KEY_LENGTH && value.parse().as_ref() == Ok(target))
-    });
+    let others = candidates(pod).filter(|(_, value)| value.parse().as_ref() == Ok(target));
+    let others: Vec<String> = others.map(|(key, _)| key.to_owned()).collect();
+    for key in others {
+        remove(pod, &key);
+    }
 }
 
 /// Since when the target was seen without a mount; `None` when it was not.
@@ -147,7 +166,7 @@ pub fn suspect(pod: &mut Pod, target: &TargetPath, since: Timestamp) {
 
 /// Takes the mark back.
 pub fn acquit(pod: &mut Pod, target: &TargetPath) {
-    pod.annotations.remove(&unmounted_key(&reference_key(target)));
+    remove(pod, &unmounted_key(&reference_key(target)));
 }
 
 /// The delay before deletion, when the pod has one.
@@ -172,7 +191,7 @@ pub(super) fn set_unconfirmed(pod: &mut Pod) {
 
 /// Records that a list showed the pod as the only one of its key.
 pub fn confirm(pod: &mut Pod) {
-    pod.annotations.remove(UNCONFIRMED);
+    remove(pod, UNCONFIRMED);
 }
 
 /// Whether the references of exactly this version of the predecessor were taken over.
@@ -203,13 +222,13 @@ pub fn names_a_moment(pod: &Pod) -> bool {
 /// Takes away what no step reads any more: the trace of a touch, the hand-over from a version that is gone, and what was to
 /// become of a pod that is being deleted. Only a search of states needs this, to see that two records mean the same.
 pub fn forget_marks<'a>(pod: &mut Pod, pods: impl IntoIterator<Item = &'a Pod>) {
-    pod.annotations.remove(TOUCHED);
+    remove(pod, TOUCHED);
     if pod.deleting || !pods.into_iter().any(|predecessor| took_over(pod, predecessor)) {
-        pod.annotations.remove(HANDED_OVER);
+        remove(pod, HANDED_OVER);
     }
     if pod.deleting {
-        pod.annotations.remove(UNCONFIRMED);
-        pod.annotations.remove(DELETE_AT);
+        remove(pod, UNCONFIRMED);
+        remove(pod, DELETE_AT);
     }
 }
 
@@ -218,9 +237,26 @@ fn hand_over_mark(uid: &Uid, version: &ResourceVersion) -> String {
 }
 
 fn reference_key_of(text: &str) -> String {
-    let mut key = format!("{PREFIX}{}", hexadecimal(&Sha256::digest(text)));
-    key.truncate(KEY_LENGTH);
-    key
+    with_key_of(text, str::to_owned)
+}
+
+/// Every reading of a record asks for the keys of the same few paths: they are remembered.
+fn with_key_of<T>(text: &str, look: impl FnOnce(&str) -> T) -> T {
+    const MOST: usize = 1024;
+    thread_local! {
+        static KEYS: RefCell<HashMap<Box<str>, Box<str>>> = RefCell::default();
+    }
+    KEYS.with_borrow_mut(|keys| {
+        if let Some(key) = keys.get(text) {
+            return look(key);
+        }
+        let mut key = format!("{PREFIX}{}", hexadecimal(&Sha256::digest(text)));
+        key.truncate(KEY_LENGTH);
+        if keys.len() >= MOST {
+            keys.clear();
+        }
+        look(keys.entry(text.into()).or_insert(key.into()))
+    })
 }
 
 fn detail_key(key: &str) -> String {

@@ -18,10 +18,12 @@ pub mod process;
 pub mod protocol;
 mod protocols;
 pub mod published;
+mod shared;
 mod volume;
 mod write_gate;
 
 pub use protocols::Protocol;
+pub use shared::Shared;
 pub use volume::{
     AccessMode, AccessType, Deadline, Fingerprint, MountPods, Publication, PublishError, Published, Role, TargetPath,
     UnpublishError, Usage, VolumeContent, VolumeId,

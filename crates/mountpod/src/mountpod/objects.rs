@@ -33,7 +33,9 @@ pub fn update(
     }
     let mut annotations = existing.annotations.clone();
     match mode {
-        WriteMode::MergeAnnotations => annotations.extend(pod.annotations),
+        WriteMode::MergeAnnotations => {
+            annotations.extend(pod.annotations.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
         WriteMode::RemoveAnnotations => annotations.retain(|key, _| !pod.annotations.contains_key(key)),
         _ => annotations = pod.annotations,
     }
@@ -123,7 +125,7 @@ mod tests {
     fn a_patch_of_single_annotations_leaves_the_others_as_they_are() {
         let pod = created();
         let mut named = pod.clone();
-        named.annotations = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        named.annotations = BTreeMap::from([("a".to_owned(), "1".to_owned())]).into();
         let merged = update(Some(&pod), named.clone(), WriteMode::MergeAnnotations, version(2)).unwrap().unwrap();
         assert_eq!(merged.annotations.len(), pod.annotations.len() + 1);
         named.version = version(9);

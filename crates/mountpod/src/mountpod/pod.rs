@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{VolumeContent, VolumeId, annotations};
+use super::{Shared, VolumeContent, VolumeId, annotations};
 
 /// The finalizer that keeps a pod's record until its references have a successor and its mounts are gone.
 pub const FINALIZER: &str = "juicefs.com/finalizer";
@@ -124,11 +124,11 @@ pub struct Pod {
     /// The version of this copy; given by the API.
     pub version: ResourceVersion,
     /// What it is for.
-    pub spec: PodSpec,
+    pub spec: Shared<PodSpec>,
     /// References and delays; see [`annotations`].
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Shared<BTreeMap<String, String>>,
     /// Who has to agree before the record vanishes.
-    pub finalizers: BTreeSet<String>,
+    pub finalizers: Shared<BTreeSet<String>>,
     /// Whether its deletion was accepted (`deletionTimestamp`). Its daemon is being killed then; the record stays
     /// until its last finalizer is gone.
     pub deleting: bool,
@@ -178,9 +178,9 @@ impl Pod {
             name: key.pod_name(generation),
             uid: Uid::default(),
             version: ResourceVersion::default(),
-            spec: PodSpec { key, generation, content },
-            annotations: BTreeMap::new(),
-            finalizers: BTreeSet::from([FINALIZER.to_owned()]),
+            spec: PodSpec { key, generation, content }.into(),
+            annotations: Shared::default(),
+            finalizers: BTreeSet::from([FINALIZER.to_owned()]).into(),
             deleting: false,
             status: PodStatus::default(),
         };
@@ -200,7 +200,7 @@ impl Pod {
     pub fn identity(&self) -> Self {
         let (name, uid, spec) = (self.name.clone(), self.uid.clone(), self.spec.clone());
         let (version, status) = (ResourceVersion::default(), PodStatus::default());
-        let (annotations, finalizers) = (BTreeMap::new(), BTreeSet::new());
+        let (annotations, finalizers) = (Shared::default(), Shared::default());
         Self { name, uid, version, spec, annotations, finalizers, deleting: self.deleting, status }
     }
 
@@ -226,8 +226,13 @@ fn hash_of_parts(parts: &[&str]) -> String {
 
 /// Bytes as lower-case hexadecimal digits.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    bytes.iter().flat_map(|&byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for &byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -320,6 +320,9 @@ impl FromStr for TargetPath {
         if text.split('/').any(|part| part == "." || part == "..") {
             return Err(NotATarget::Climbs);
         }
+        if !text.contains("//") && !text.ends_with('/') {
+            return Ok(Self(text.into()));
+        }
         let normal: PathBuf = Path::new(text).components().collect();
         match normal.components().next_back() {
             Some(Component::Normal(_)) => Ok(Self(normal.to_string_lossy().into())),
