@@ -36,6 +36,9 @@ use crate::{
     sut::{self, Driver, InProcess, NodeFsMode, Profile, Start, Target},
 };
 
+/// How long is waited for what is under way on real mounts at the end of a trial.
+const LAST_MOUNTS: Duration = Duration::from_millis(500);
+
 /// What came of a trial.
 pub(super) struct Verdict {
     /// The fault, or the variant; empty for the clean driver.
@@ -113,11 +116,19 @@ impl Trial {
         };
         let runtime = runtime.enable_all().start_paused(self.lane == Lane::Memory).build().map_err(Failure::ours)?;
         let findings = runtime.block_on(self.findings(directory.path(), scenarios));
-        // What a fault keeps busy is not waited for.
-        runtime.shutdown_background();
+        match self.lane {
+            // What a fault keeps busy is not waited for.
+            Lane::Memory => runtime.shutdown_background(),
+            // What is being mounted when the fault is found is waited for, so that it can be taken away.
+            Lane::Mounts | Lane::Process => runtime.shutdown_timeout(LAST_MOUNTS),
+        }
         #[cfg(target_os = "linux")]
         if self.lane != Lane::Memory {
-            unmount_below(directory.path());
+            // The second time takes what was started meanwhile.
+            for _ in 0..2 {
+                end_processes_of(directory.path());
+                unmount_below(directory.path());
+            }
         }
         Ok(self.verdict(&findings?))
     }
@@ -302,6 +313,24 @@ fn directory(lane: Lane) -> io::Result<TempDir> {
     const PREFIX: &str = "csi-certify-mutant-";
     let in_memory = (lane == Lane::Memory).then(|| TempDir::with_prefix_in(PREFIX, "/dev/shm")).and_then(Result::ok);
     in_memory.map_or_else(|| TempDir::with_prefix(PREFIX), Ok)
+}
+
+/// Ends what a trial started and nobody waits for any more: processes with the path of its directory, which no other trial
+/// has, among their arguments.
+#[cfg(target_os = "linux")]
+fn end_processes_of(directory: &Path) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let path = directory.as_os_str().as_encoded_bytes();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if arguments.windows(path.len()).any(|part| part == path) {
+            // One that has just ended by itself needs no signal.
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
 }
 
 /// Takes away what a faulty driver left mounted.
