@@ -77,8 +77,8 @@ impl v1::node_server::Node for Fake {
         let mut world = self.world();
         if world.published.remove(&(request.volume_id, path.clone())).is_some() && self.store.is_some() {
             self.unmount(&path);
-            // A link that somebody put there stays.
-            if !Path::new(&path).is_symlink() {
+            // A link that somebody put there stays, and what is gone need not be removed.
+            if !Path::new(&path).is_symlink() && Path::new(&path).exists() {
                 fs::remove_dir(path).unwrap();
             }
         }
