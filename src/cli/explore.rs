@@ -68,12 +68,12 @@ pub(super) async fn run(arguments: ExploreArguments) -> Result<Exit, Failure> {
     let connected = arguments.driver.connect().await?;
     let cancel = cancelled_by_signals();
     let nemeses = arguments.nemesis.iter().copied().collect();
-    let mut campaign = begin(connected, nemeses, arguments.clients, seed).await?;
+    let mut begun = begin(connected, nemeses, arguments.clients, seed).await?;
     anstream::println!("seed {seed}: repeat with csi-certify explore --seed {seed}");
     let until = arguments.time.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let ended = explore(&mut campaign, &arguments, seed, until, &cancel).await;
-    let leftovers = campaign.0.leftovers().clone();
-    campaign.0.end().await;
+    let ended = explore(&mut begun, &arguments, seed, until, &cancel).await;
+    let leftovers = begun.campaign.leftovers().clone();
+    begun.campaign.end().await;
     for left in &leftovers {
         anstream::println!("left behind: {} with {}", left.rpc, left.arguments);
     }
@@ -88,10 +88,11 @@ pub(super) async fn run(arguments: ExploreArguments) -> Result<Exit, Failure> {
 }
 
 /// A campaign, with what has to stay alive as long as it.
-pub(super) struct Begun(
-    pub(super) Campaign,
-    #[allow(dead_code, reason = "dropping it removes the driver's state")] Connection,
-);
+pub(super) struct Begun {
+    pub(super) campaign: Campaign,
+    /// Dropping it removes the driver's state.
+    _connection: Connection,
+}
 
 /// What is left of a connection whose driver has gone into a campaign.
 type Connection = Option<tempfile::TempDir>;
@@ -110,7 +111,7 @@ pub(super) async fn begin(
     let Connected { driver, profile, state, .. } = connected;
     let campaign = Campaign::begin(driver, profile, options).await;
     let campaign = campaign.ok_or_else(|| Failure::usage("the driver answers none of the first calls"))?;
-    Ok(Begun(campaign, state))
+    Ok(Begun { campaign, _connection: state })
 }
 
 async fn explore(
@@ -120,7 +121,7 @@ async fn explore(
     until: Option<Instant>,
     cancel: &CancellationToken,
 ) -> Result<(u64, Exit), Failure> {
-    let campaign = &mut begun.0;
+    let campaign = &mut begun.campaign;
     let (part, parts) = arguments.shard;
     let mut run = 0;
     for number in (0..arguments.cases).filter(|number| number % parts == part - 1) {

@@ -87,6 +87,12 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
     for one in faults::variants().into_iter().filter(wanted) {
         trials.push((Some(one), Lane::Memory, seed));
     }
+    if trials.is_empty() {
+        return Err(Failure::usage(format!(
+            "no fault, class or variant matches {:?} here: csi-certify faults lists them, and clean and variant are classes too",
+            arguments.filter
+        )));
+    }
     let trials = mixed(trials);
     let (jobs, count) = (arguments.jobs.max(1), trials.len());
     let began = Instant::now();

@@ -37,9 +37,9 @@ pub(super) async fn run(arguments: ReplayArguments) -> Result<Exit, Failure> {
     let program = read::<Calls>(&file, &text).map_err(Failure::usage)?;
     let connected = arguments.driver.connect().await?;
     let mut begun = begin(connected, Nemesis::ALL.into(), 3, rand::random()).await?;
-    let program = begun.0.adapted(program);
-    let replayed = begun.0.replay(&program, None, arguments.times).await;
-    begun.0.end().await;
+    let program = begun.campaign.adapted(program);
+    let replayed = begun.campaign.replay(&program, None, arguments.times).await;
+    begun.campaign.end().await;
     let (failed, last) = replayed.map_err(gone)?;
     if let Some(failure) = last.and_then(|case| case.executed.failure) {
         anstream::println!("{}", failure.message);
