@@ -28,7 +28,7 @@ use super::{
     statuses,
     strays::Strays,
     topology,
-    volume::Volume,
+    volume::{self, Volume},
     world::World,
     written::Written,
 };
@@ -125,8 +125,8 @@ pub(super) struct Judge<'h> {
     /// The group that each member was last shown with.
     pub(super) told_groups: BTreeMap<String, String>,
     metadata: Metadata,
-    /// Which volume was last asked for at a path of a node.
-    pub(super) places: BTreeMap<(String, String), Key>,
+    /// Which volumes were asked for at a path of a node, the last one last.
+    pub(super) places: BTreeMap<volume::Place, Vec<Key>>,
     pub(super) ledger: Ledger,
     pub(super) lists: Lists,
     pub(super) contents: Contents,
@@ -201,7 +201,9 @@ impl<'h> Judge<'h> {
             Request::NodePublishVolume(request) => &request.target_path,
             _ => return,
         };
-        self.places.insert((operation.call.node.clone(), path.clone()), key);
+        let asked = self.places.entry((operation.call.node.clone(), path.clone())).or_default();
+        asked.retain(|other| *other != key);
+        asked.push(key);
     }
 
     fn finish(&mut self, operation: Operation<'h>) {

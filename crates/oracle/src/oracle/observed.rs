@@ -4,6 +4,7 @@ use super::{
     configurations::Verdict as Explanation,
     judge::Judge,
     ledger::Place,
+    names::Key,
     process,
     ruling::check,
     volume::{self, Volume},
@@ -11,6 +12,24 @@ use super::{
 use crate::{history::Observation, rule};
 
 impl<'h> Judge<'h> {
+    /// The volume that what is seen at a path is held against: the one that may be there, or, if none may, the one that was
+    /// asked for last. Where several may be, what is seen tells of none.
+    pub(super) fn occupant(&self, place: &volume::Place) -> Option<&Key> {
+        let asked = self.places.get(place)?;
+        let may_be_there = |key: &&Key| {
+            self.volumes.get(key).is_some_and(|object| {
+                let worlds = &object.worlds;
+                worlds.is_exhausted() || worlds.is_busy() || worlds.states().any(|state| state.may_be_at(place))
+            })
+        };
+        let mut there = asked.iter().filter(may_be_there);
+        match (there.next(), there.next()) {
+            (None, _) => asked.last(),
+            (one, None) => one,
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Judges what was seen on the node, of the process and in its output.
     pub(super) fn observe(&mut self, observation: &'h Observation) {
         let scenario = String::new();
@@ -21,7 +40,7 @@ impl<'h> Judge<'h> {
             Observation::Path { path, .. } if !path.starts_with('/') => {}
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
-                if let Some(key) = self.places.get(&at).cloned()
+                if let Some(key) = self.occupant(&at).cloned()
                     && let Some(object) = self.volumes.get_mut(&key)
                     && object.open.is_empty()
                 {
@@ -70,7 +89,7 @@ impl<'h> Judge<'h> {
             | Observation::Read { node, path, .. }
             | Observation::Size { node, path, .. }
             | Observation::Group { node, path, .. } => {
-                let key = self.places.get(&(node.clone(), path.clone()));
+                let key = self.occupant(&(node.clone(), path.clone()));
                 if let Some(object) = key.and_then(|key| self.volumes.get(key))
                     && let Some(&last) = object.calls.last()
                 {

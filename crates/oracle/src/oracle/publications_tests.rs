@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tonic::Code;
+
 use super::{Severity, judge};
 use crate::{
     csi::v1::{
@@ -139,6 +141,27 @@ fn a_cancelled_unpublish_may_take_effect_after_a_publish() {
         let violations = history.violations();
         assert!(expected.iter().all(|rule| violations.contains(rule)), "{violations:?}");
         assert_eq!(violations.is_empty(), cancelled, "{violations:?}");
+    }
+}
+
+/// A publish of another volume over the target was refused, and its unpublish answered OK, as it may be where the volume is
+/// not: the mount of the volume that is there was held against it.
+#[test]
+fn an_unpublish_of_another_volume_leaves_the_mount_of_the_one_that_is_there() {
+    for (unpublished, expected) in [(false, &[][..]), (true, &["NODE-UNPUBLISH-002"][..])] {
+        let history = OneVolume::with(&[]);
+        let call = history.publish();
+        history.published(call);
+        let call = history.start(v1::NodePublishVolumeRequest { volume_id: "2".into(), ..publication(false) });
+        history.0.status(call, Code::NotFound as i32, "no such volume", 0);
+        let call = history.start(v1::NodeUnpublishVolumeRequest { volume_id: "2".into(), target_path: TARGET.into() });
+        history.unpublished(call);
+        if unpublished {
+            let call = history.unpublish();
+            history.unpublished(call);
+        }
+        history.seen(PathKind::Directory, 1);
+        assert_eq!(history.violations(), expected, "unpublished: {unpublished}");
     }
 }
 

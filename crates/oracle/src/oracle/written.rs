@@ -133,7 +133,7 @@ impl Judge<'_> {
             _ => return,
         };
         let place = (node.clone(), path.clone());
-        let Some(key) = self.places.get(&place) else { return };
+        let Some(key) = self.occupant(&place) else { return };
         // What is written to a file lies anywhere on the device below its file system.
         let is_device = self.volumes.get(key).is_some_and(|object| {
             object.certainly(|state| {

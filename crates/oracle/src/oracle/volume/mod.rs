@@ -22,4 +22,4 @@ pub(crate) use inspect::description_marks;
 pub(crate) use observe::look;
 pub(crate) use place::is_compatible;
 pub(crate) use rules::{exists, unimplemented};
-pub(crate) use state::{Existence, Volume};
+pub(crate) use state::{Existence, Place, Volume};

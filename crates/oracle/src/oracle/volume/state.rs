@@ -123,6 +123,15 @@ impl Volume {
         !(self.attachments.is_empty() && self.stagings.is_empty() && self.publications.is_empty())
     }
 
+    /// Whether it may be mounted at a path at which it was asked for once.
+    pub(crate) fn may_be_at(&self, place: &Place) -> bool {
+        let is_known = self.publications.contains_key(place) || self.stagings.contains_key(place);
+        // What a volume left behind when it was deleted, or had before the history began, nobody tells.
+        let may_have_stayed = self.foreign || !self.dead_ids.is_empty();
+        let is_gone = self.withdrawn.contains(place) || self.unstaged.contains(place);
+        is_known || (may_have_stayed && !is_gone)
+    }
+
     /// The state in which it exists with what an answer says of it.
     pub(crate) fn told(mut self, volume: &v1::Volume) -> Self {
         self.existence = Existence::Present;
