@@ -30,6 +30,21 @@ fn t10_the_controller_does_all_of_it() {
 }
 
 #[test]
+fn t11_the_node_does_all_of_it() {
+    play(async {
+        let mut recorded = Recorded::with(without("Controller.EXPAND_VOLUME")).await;
+        recorded.mounted(VolumeMode::Filesystem).await;
+        recorded.begin_here();
+        recorded.grow("c1", 8 * MIB);
+        recorded.grown("c1", 8 * MIB).await;
+        let volume = recorded.stage.driver_store.volumes_after(None, 1).unwrap().pop().unwrap();
+        assert_eq!(volume.capacity, 8 << 20, "nothing was grown");
+        recorded.end().await;
+        recorded.check("t11");
+    });
+}
+
+#[test]
 fn t14_growth_is_refused_while_a_pod_uses_the_volume() {
     play(async {
         let mut setup = Setup::new(1);

@@ -106,7 +106,9 @@ impl Capability {
         let volumes_are_shown =
             || vec![Self::Controller(Controller::ListVolumes), Self::Controller(Controller::GetVolume)];
         let mut needs = match self {
-            Self::Plugin(Plugin::VolumeExpansion) => vec![controller(Controller::ExpandVolume)],
+            Self::Plugin(Plugin::VolumeExpansion) => {
+                vec![vec![Self::Controller(Controller::ExpandVolume), Self::Node(Node::ExpandVolume)]]
+            }
             Self::Controller(Controller::ExpandVolume) => vec![plugin(Plugin::VolumeExpansion)],
             // Specification line 1839.
             Self::Controller(Controller::ListVolumesPublishedNodes) => {
@@ -120,8 +122,7 @@ impl Capability {
                 vec![plugin(Plugin::GroupControllerService), controller(Controller::GetSnapshot)]
             }
             Self::Plugin(Plugin::SnapshotMetadataService) => vec![controller(Controller::CreateDeleteSnapshot)],
-            // The node only follows what the controller has grown.
-            Self::Node(Node::ExpandVolume) => vec![controller(Controller::ExpandVolume)],
+            Self::Node(Node::ExpandVolume) => vec![plugin(Plugin::VolumeExpansion)],
             _ => vec![],
         };
         if matches!(self, Self::Controller(_)) {

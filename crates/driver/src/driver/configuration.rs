@@ -10,7 +10,10 @@ use super::{
     size::Sizes,
     topology::Topology,
 };
-use crate::mountpod::admission::SecondTarget;
+use crate::{
+    csi::v1::{controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node},
+    mountpod::admission::SecondTarget,
+};
 
 /// The name of the plugin (specification lines 574–576).
 pub const PLUGIN_NAME: &str = "csi-certify.reference";
@@ -135,7 +138,14 @@ impl Configuration {
 
     /// What the driver offers under these settings.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::without(&self.without)
+        let offered = Capabilities::without(&self.without);
+        // Where the controller grows nothing, the node does, which it can only while the volume is there.
+        let alone = offered.node(Node::ExpandVolume) && !offered.controller(Controller::ExpandVolume);
+        if self.expansion == Expansion::Offline && alone {
+            let node = Capability::Node(Node::ExpandVolume);
+            return Capabilities::without(&self.without.iter().copied().chain([node]).collect());
+        }
+        offered
     }
 }
 

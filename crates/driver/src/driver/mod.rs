@@ -19,6 +19,7 @@ mod assembly;
 mod controller;
 mod field;
 mod group_controller;
+mod growth;
 mod identity;
 mod lock;
 mod node;

@@ -219,3 +219,40 @@ fn a_target_of_a_read_only_attachment_is_compatible_with_either_readonly_flag() 
         }
     }
 }
+
+/// Where the controller grows nothing, the node does, and the volume is larger from then on.
+#[test]
+fn a_volume_that_its_node_has_grown_is_larger_for_the_controller_too() {
+    for (controller, expected) in [(&[Type::GetVolume][..], 0), (&[Type::GetVolume, Type::ExpandVolume], 1)] {
+        let history = OneVolume::with(controller);
+        let capability = v1::NodeServiceCapability {
+            r#type: Some(v1::node_service_capability::Type::Rpc(v1::node_service_capability::Rpc {
+                r#type: v1::node_service_capability::rpc::Type::ExpandVolume.into(),
+            })),
+        };
+        let call = history.start(v1::NodeGetCapabilitiesRequest {});
+        history.0.reply(call, v1::NodeGetCapabilitiesResponse { capabilities: vec![capability] }.into());
+        let sized = |capacity_bytes| v1::Volume { volume_id: "2".into(), capacity_bytes, ..Default::default() };
+        let call = history.start(v1::CreateVolumeRequest {
+            name: "b".into(),
+            volume_capabilities: vec![capability_of_mounts()],
+            ..Default::default()
+        });
+        history.0.reply(call, v1::CreateVolumeResponse { volume: Some(sized(10)) }.into());
+        let call = history.start(v1::NodePublishVolumeRequest { volume_id: "2".into(), ..publication(false) });
+        history.published(call);
+        let call = history.start(v1::NodeExpandVolumeRequest {
+            volume_id: "2".into(),
+            volume_path: TARGET.into(),
+            capacity_range: Some(v1::CapacityRange { required_bytes: 20, limit_bytes: 0 }),
+            ..Default::default()
+        });
+        history.0.reply(call, v1::NodeExpandVolumeResponse { capacity_bytes: 20 }.into());
+        let call = history.start(v1::ControllerGetVolumeRequest { volume_id: "2".into() });
+        let reply = v1::ControllerGetVolumeResponse { volume: Some(sized(20)), ..Default::default() };
+        history.0.reply(call, reply.into());
+        let findings = judge(&history.0.finish().0).findings;
+        let told = findings.iter().filter(|one| one.rule.as_str() == "CTRL-GET-004").count();
+        assert_eq!(told, expected, "{findings:#?}");
+    }
+}

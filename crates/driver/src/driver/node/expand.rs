@@ -2,16 +2,17 @@
 
 use super::NodeService;
 use crate::{
-    csi::v1,
+    csi::v1::{self, controller_service_capability::rpc::Type as Controller},
     driver::{
-        Refusal, field,
+        Refusal, field, growth,
+        lock::{Hold, Object},
         size::{SizeRange, signed},
         volume_use::VolumeUse,
     },
 };
 
 impl NodeService {
-    /// Lets the daemons on this node see the size that the controller has set.
+    /// Lets the daemons on this node see the size that the controller has set. Where the controller sets none, this does.
     pub(super) async fn expand(
         &self,
         request: &v1::NodeExpandVolumeRequest,
@@ -30,18 +31,19 @@ impl NodeService {
         let absent = || Refusal::NotAtPath { volume: volume.id.clone(), path: request.volume_path.clone() };
         let path = path.ok_or_else(absent)?;
         self.usage_at(&volume, &path).await?.ok_or_else(absent)?;
-        let capacity = volume.capacity;
-        match range {
-            Some(range) if range.required > capacity => {
-                let why =
-                    format!("volume {} has {capacity} bytes: grow it with ControllerExpandVolume first", volume.id);
+        let capacity = match range {
+            None => volume.capacity,
+            Some(range) => growth::target(&volume, range, &self.state)?,
+        };
+        if capacity > volume.capacity {
+            if self.state.capabilities.controller(Controller::ExpandVolume) {
+                let (id, size) = (&volume.id, volume.capacity);
+                let why = format!("volume {id} has {size} bytes: grow it with ControllerExpandVolume first");
                 return Err(Refusal::OutOfRange(why));
             }
-            Some(range) if range.limit.is_some_and(|limit| limit < capacity) => {
-                let why = format!("volume {} has {capacity} bytes and never shrinks: raise limit_bytes", volume.id);
-                return Err(Refusal::OutOfRange(why));
-            }
-            _ => {}
+            // Nobody else grows it: what the controller does elsewhere is done here.
+            let held = self.state.locks.hold(Object::Volume(volume.id.clone()), Hold::Exclusive)?;
+            growth::grow(&self.state, held, volume.clone(), capacity).await?;
         }
         self.state.mount_pods.resized(&volume.id).await?;
         Ok(v1::NodeExpandVolumeResponse { capacity_bytes: signed(capacity) })

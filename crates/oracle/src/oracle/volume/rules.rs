@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Applied<Volume> {
     let Some(answer) = operation.answer() else {
         // Lost: it took effect, whatever it would have said. Where nothing changes there is nothing to assume.
-        let after = effect(state, operation);
+        let after = effect(world, state, operation);
         return if after == *state { Err(nothing()) } else { Ok(vec![Branch { state: after, marks: Vec::new() }]) };
     };
     let expectation = expect(world, state, operation).forgive(world.is_excessive(operation));
@@ -41,7 +41,7 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
             if let Request::ControllerPublishVolume(request) = operation.request() {
                 attach::exhausted_marks(world, operation, request, answer, &mut marks);
             }
-            let after = effect(state, operation);
+            let after = effect(world, state, operation);
             let mut branches = vec![Branch { state: state.clone(), marks: marks.clone() }];
             if after != *state {
                 branches.push(Branch { state: after, marks });
@@ -77,19 +77,25 @@ fn expect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Expec
 }
 
 /// The state after the call, when it took effect and nothing else is known.
-fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
+fn effect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Volume {
     match operation.request() {
         Request::CreateVolume(_) => create::effect(state, operation),
         Request::DeleteVolume(r) if state.existence_of(&r.volume_id) != Existence::Absent => state.clone().deleted(),
         Request::ControllerPublishVolume(r) => attach::effect_publish(state, r),
         Request::ControllerUnpublishVolume(r) => attach::effect_unpublish(state, r),
         Request::ControllerExpandVolume(_) => Volume { capacity: 0, ..state.clone() },
+        Request::NodeExpandVolume(_) if grows_on_nodes(world) => Volume { capacity: 0, ..state.clone() },
         Request::NodeStageVolume(r) => stage::effect_stage(state, operation, r),
         Request::NodeUnstageVolume(r) => stage::effect_unstage(state, operation, r),
         Request::NodePublishVolume(r) => publish::effect_publish(state, operation, r),
         Request::NodeUnpublishVolume(r) => publish::effect_unpublish(state, operation, r),
         _ => state.clone(),
     }
+}
+
+/// Whether the node grows volumes of which the controller knows nothing: elsewhere it only follows.
+fn grows_on_nodes(world: &World<'_>) -> bool {
+    !world.has("Controller.EXPAND_VOLUME")
 }
 
 fn succeed(
@@ -127,6 +133,10 @@ fn succeed(
         (Request::NodeGetVolumeStats(_), Reply::NodeGetVolumeStats(reply)) => {
             measure::stats_marks(world, reply, &mut marks);
         }
+        (Request::NodeExpandVolume(_), Reply::NodeExpandVolume(reply)) if grows_on_nodes(world) => {
+            let capacity = reply.capacity_bytes.max(0);
+            return Branch { state: Volume { capacity, ..state.clone() }, marks };
+        }
         (Request::NodePublishVolume(_), _) if state.topology.as_ref().is_some_and(|known| !known.is_empty()) => {
             marks.push(Mark::Held(rule!("CTRL-CREATE-111")));
         }
@@ -139,7 +149,7 @@ fn succeed(
         }
         _ => {}
     }
-    Branch { state: effect(state, operation), marks }
+    Branch { state: effect(world, state, operation), marks }
 }
 
 /// A refusal may say more than its code.
