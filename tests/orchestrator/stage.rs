@@ -189,6 +189,11 @@ impl Stage {
         self.until("nothing is attached", |tables| tables.attachments.is_empty()).await;
     }
 
+    /// Nothing is left in the directories of the kubelets, sooner or later.
+    pub(crate) async fn vacated(&self) {
+        assert_eq!(self.cluster.vacated(LONG).await, BTreeSet::new());
+    }
+
     /// Deletes claims and waits until nothing is left anywhere.
     pub(crate) async fn clean(&self, claims: &[&str]) {
         claims.iter().for_each(|claim| self.cluster.delete_claim(claim));
@@ -196,7 +201,7 @@ impl Stage {
             tables.claims.is_empty() && tables.volumes.is_empty() && tables.attachments.is_empty()
         })
         .await;
-        assert_eq!(self.cluster.remains(), BTreeSet::new());
+        self.vacated().await;
         assert_eq!(self.driver_store.volumes_after(None, 1).unwrap().len(), 0);
     }
 }

@@ -159,7 +159,7 @@ async fn nothing_is_left(stage: &Stage) {
                 && tables.group_snapshot_contents.is_empty()
         })
         .await;
-    assert_eq!(stage.cluster.remains(), BTreeSet::new());
+    stage.vacated().await;
     assert_eq!(stage.driver_store.volumes_after(None, 1).unwrap().len(), 0);
     assert_eq!(stage.driver_store.snapshots_after(None, 1).unwrap().len(), 0);
 }

@@ -237,8 +237,11 @@ pub async fn tear_down(cluster: &mut Cluster) -> Vec<Stuck> {
             && tables.nodes.values().all(|node| node.volumes_in_use.is_empty())
     };
     // What is left says more than that time ran out.
-    let _ = cluster.wait_until("nothing is left", CONVERGENCE, is_empty).await;
-    leftovers(cluster.context(), &cluster.remains())
+    let remains = match cluster.wait_until("nothing is left", CONVERGENCE, is_empty).await {
+        Ok(()) => cluster.vacated(CONVERGENCE).await,
+        Err(_) => cluster.remains(),
+    };
+    leftovers(cluster.context(), &remains)
 }
 
 /// What was made here goes with its objects, whatever its class says; what was there before stays with the driver, and only

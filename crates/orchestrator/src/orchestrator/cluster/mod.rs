@@ -35,7 +35,7 @@ use super::{
     object::CsiDriver,
     pv_controller, scheduler, snapshot_controller,
     store::{Store, Tables},
-    timing::PROBE_PAUSE,
+    timing::{PROBE_PAUSE, RECONCILER_PERIOD},
 };
 use crate::{history::Recorder, sut::Driver};
 
@@ -228,6 +228,19 @@ impl Cluster {
             }
         };
         timeout(limit, waiting).await.map_err(|_| ClusterError::NotInTime { what: what.to_owned(), limit })
+    }
+
+    /// Waits until nothing is left on the disks of the nodes, and says what is when the limit, the cluster's time, is over.
+    /// Where nothing is attached, objects may be gone before their nodes have unstaged.
+    pub async fn vacated(&self, limit: Duration) -> BTreeSet<PathBuf> {
+        let timing = &self.context.timing;
+        let vacating = async {
+            while !self.remains().is_empty() {
+                sleep(timing.of(RECONCILER_PERIOD)).await;
+            }
+        };
+        let _ = timeout(timing.of(limit), vacating).await;
+        self.remains()
     }
 
     /// What is left on the disks of the nodes: notes, staging and target paths.
