@@ -24,9 +24,9 @@ use crate::{
     history::{FORMAT, Header, Recorder, Writer},
     mountpod::Protocol,
     orchestrator::{
-        AccessMode, Cluster, CsiDriver, Departure, FaultKind, Manifest, NodeMounts, NodeSetup, Objects, PodPhase,
-        RandomNemesis, Settings, Store, Tables, Timing, VolumeMode, Watcher, Watching, Workload, WorkloadOutcome,
-        parse_manifest, play_objects, tear_down,
+        AccessMode, Cluster, CsiDriver, Departure, Economy, FaultKind, Manifest, NodeMounts, NodeSetup, Objects,
+        PodPhase, RandomNemesis, Settings, Store, Tables, Timing, VolumeMode, Watcher, Watching, Workload,
+        WorkloadOutcome, parse_manifest, play_objects, tear_down,
     },
     report::Circumstances,
     sut::{AccessType, Driver, Profile},
@@ -349,6 +349,7 @@ async fn play(arguments: &OrchestrateArguments, ground: Ground, seed: u64) -> Re
         steady_after.as_secs_f64(),
         gone_after.as_secs_f64()
     );
+    anstream::eprintln!("{}", Economy::of(&history));
     stuck.iter().for_each(|one| anstream::eprintln!("{one}"));
     let is_well = stuck.is_empty() && seen.is_empty();
     let stopped = stuck.iter().map(|one| (one.object.clone(), one.to_string())).chain(seen).collect();

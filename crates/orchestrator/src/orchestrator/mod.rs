@@ -13,6 +13,7 @@ mod controller;
 mod csi_client;
 mod departure;
 mod dice;
+mod economy;
 mod external_attacher;
 mod external_health_monitor;
 mod external_provisioner;
@@ -44,6 +45,7 @@ pub use context::{Context, Fate, Nemesis, Peace, Trouble, Troubles};
 pub use csi_client::RpcError;
 pub use departure::Departure;
 pub use dice::Dice;
+pub use economy::Economy;
 pub use manifest::{ClassSource, Manifest, ManifestError, Objects, TestDriver, parse as parse_manifest};
 pub use object::{
     AccessMode, BindingMode, ClaimReference, CsiDriver, DataSource, Event, FsGroupPolicy, InlineVolume, Kind, Metadata,
