@@ -19,6 +19,7 @@ mod recovery;
 mod registration;
 mod snapshots;
 mod stage;
+mod strict;
 mod sweep;
 mod trace;
 mod traces;

@@ -9,7 +9,9 @@ use std::{
 use super::{
     csi_client::Turns,
     departure::Departure,
+    external_provisioner::Orders,
     object::{CsiDriver, Event, Metadata},
+    refusals::Refusals,
     store::Store,
     timing::Timing,
 };
@@ -88,6 +90,10 @@ pub struct Context {
     pub without: BTreeSet<Departure>,
     /// The volumes that a call is under way for, where these have to come one after the other.
     pub(super) turns: Turns,
+    /// What was refused for good, where that is not asked for again.
+    pub(super) refusals: Refusals,
+    /// Creations that may still come about, where these outlive a restart of the provisioner.
+    pub(super) orders: Orders,
     /// Whether kubelets measure volumes.
     pub measures: bool,
     /// Whether kubelets look at the condition of what they measure (the gate CSIVolumeHealth).

@@ -155,6 +155,10 @@ impl CsiClient {
             false => self.context.turns.take(&request).await,
         };
         let (driver, recorder, component) = (&self.driver, &self.context.recorder, &self.component);
+        let asks_again = self.context.departs(Departure::AskAgain);
+        if let Some(refusal) = self.context.refusals.find(driver, &request).filter(|_| !asks_again) {
+            return Err(refusal);
+        }
         let answer = match self.context.nemesis.fate(&request) {
             Fate::Calm => driver.call(recorder, component, &request, limit).await,
             Fate::LoseAnswer => match driver.call_dropping_answer(recorder, component, &request, limit).await {
@@ -180,6 +184,9 @@ impl CsiClient {
             answer => RpcError::of(rpc, &answer),
         };
         self.context.troubles.failed(component, subject, rpc, failure.answer.clone());
+        if !asks_again {
+            self.context.refusals.note(driver, &request, &failure);
+        }
         Err(failure)
     }
 

@@ -6,6 +6,9 @@ pub enum Departure {
     /// D-01: several calls for one volume are under way, made by components that know nothing of each other.
     #[value(name = "D-01")]
     CallSideBySide,
+    /// D-02: what was refused for good, UNIMPLEMENTED included, is asked for ever again.
+    #[value(name = "D-02")]
+    AskAgain,
     /// D-04: `volume_context` has the provisioner's identity and tells of the pod, beside what CreateVolume gave.
     #[value(name = "D-04")]
     AddToContext,
@@ -21,6 +24,9 @@ pub enum Departure {
     /// D-08: an attachment that may be there does not keep a single-node volume from being attached elsewhere.
     #[value(name = "D-08")]
     AttachBesideUncertain,
+    /// D-09: a volume whose creation may still come about is forgotten when its claim goes and the provisioner restarts.
+    #[value(name = "D-09")]
+    ForgetOrders,
     /// D-10: a volume that is staged without a pod is forgotten by a kubelet that restarts, and never unstaged.
     #[value(name = "D-10")]
     ForgetStaged,

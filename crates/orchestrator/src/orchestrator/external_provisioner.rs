@@ -44,6 +44,10 @@ const WORKERS: usize = 100;
 /// How often DeleteVolume is tried for a volume that was not what was asked for.
 const REJECTED_TRIES: usize = 5;
 
+/// Creations that may be running, by the uid of their claim.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Orders(Arc<Mutex<BTreeMap<String, InBackground>>>);
+
 /// What stands in for a claim while its CreateVolume may be running: it outlives the claim.
 #[derive(Clone, Debug)]
 struct InBackground {
@@ -57,7 +61,7 @@ struct Claims {
     client: CsiClient,
     capabilities: Capabilities,
     identity: String,
-    in_background: Mutex<BTreeMap<String, InBackground>>,
+    in_background: Orders,
     slow: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -90,7 +94,10 @@ async fn work(client: CsiClient, context: &Context) -> Exit {
         client: client.clone(),
         capabilities: capabilities.clone(),
         identity,
-        in_background: Mutex::default(),
+        in_background: match context.departs(Departure::ForgetOrders) {
+            true => Orders::default(),
+            false => context.orders.clone(),
+        },
         slow: Mutex::default(),
     };
     let volumes = Volumes { client, capabilities };
@@ -123,7 +130,7 @@ fn fs_type(class: &StorageClass) -> String {
 
 impl Claims {
     fn in_background(&self) -> MutexGuard<'_, BTreeMap<String, InBackground>> {
-        self.in_background.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_background.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slow(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
@@ -264,6 +271,10 @@ impl Claims {
     async fn provision(&self, key: &str, order: InBackground) -> Next {
         let subject = self.subject(key);
         let uid = order.claim.metadata.uid.clone();
+        if !self.client.context.departs(Departure::ForgetOrders) {
+            // Noted before it is made: it may be the last thing that this provisioner does.
+            self.in_background().insert(uid.clone(), order.clone());
+        }
         match self.client.call(&subject, order.request.clone(), PROVISIONER_LIMIT).await {
             Ok(reply) => self.provisioned(&subject, order, reply).await,
             Err(error) if error.is_in_background() => {

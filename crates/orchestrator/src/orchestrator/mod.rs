@@ -31,6 +31,7 @@ mod object;
 mod outcome;
 mod pending_operations;
 mod pv_controller;
+mod refusals;
 mod scheduler;
 mod scripted;
 mod snapshot_controller;
