@@ -7,7 +7,7 @@ use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
 use super::{
     operation::Operation,
     ruling::{Answer, Expectation, Mark, Problem, Ruling, advise, check},
-    volume::{Existence, missing, unimplemented},
+    volume::{Existence, missing, oversized_ids, unimplemented},
     world::World,
 };
 use crate::{
@@ -233,7 +233,16 @@ impl<'a> Asked<'a> {
         if is_whole && around.existence == Existence::Present {
             expectation.untrue.push((NotFound, self.rules.not_found, "the snapshots exist"));
         }
-        // A snapshot of a volume without blocks, or without change tracking, cannot be read this way at all.
+        oversized_ids(&mut expectation, operation.request());
+        // A snapshot of a volume without blocks, or without change tracking, cannot be read this way at all, whatever else is
+        // asked; nobody says which of two mistakes is seen first.
+        let is_precondition =
+            matches!(operation.answer(), Some(Answer::Status(status)) if status.code == FailedPrecondition as i32);
+        let has_snapshot = self.ids.iter().any(|id| !id.is_empty() && !operation.invented(id));
+        let is_flawed = !expectation.problems.is_empty();
+        expectation.problem_if(capacity.is_none() && is_flawed && is_precondition && has_snapshot, || {
+            Problem::new(self.rules.completed, "the snapshot may have no block metadata", &[FailedPrecondition])
+        });
         expectation.problem_if(capacity.is_none() && expectation.problems.is_empty(), || {
             Problem::new(self.rules.completed, "the snapshot may have no block metadata", &[FailedPrecondition])
                 .or(&[InvalidArgument, OutOfRange, tonic::Code::Internal, tonic::Code::Unknown])

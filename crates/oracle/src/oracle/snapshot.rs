@@ -10,7 +10,7 @@ use super::{
     objects::{Object, Subject},
     operation::Operation,
     ruling::{Answer, Expectation, Mark, Problem, Ruling, Strike, advise, check},
-    volume::{Existence, is_unusual, missing, oversized, unimplemented, unusual_name},
+    volume::{Existence, is_unusual, missing, oversized, oversized_ids, unimplemented, unusual_name},
     world::World,
 };
 use crate::{
@@ -162,12 +162,14 @@ fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Appl
 }
 
 fn expect(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Expectation {
-    match operation.request() {
+    let mut expectation = match operation.request() {
         Request::CreateSnapshot(request) => expect_create(world, state, operation, request),
         Request::DeleteSnapshot(request) => expect_delete(world, state, operation, request),
         Request::GetSnapshot(request) => expect_get(world, state, operation, request),
         _ => Expectation { lenient: true, ..Expectation::default() },
-    }
+    };
+    oversized_ids(&mut expectation, operation.request());
+    expectation
 }
 
 fn expect_create(

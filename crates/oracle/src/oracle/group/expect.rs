@@ -11,7 +11,7 @@ use crate::{
     oracle::{
         operation::Operation,
         ruling::{Expectation, Problem},
-        volume::{Existence, missing, oversized, unimplemented, unusual_name},
+        volume::{Existence, missing, oversized, oversized_ids, unimplemented, unusual_name},
         world::World,
     },
     rule,
@@ -36,6 +36,7 @@ pub(super) fn expect(world: &World<'_>, state: &Group, operation: &Operation<'_>
         }
         _ => return Expectation { lenient: true, ..Expectation::default() },
     };
+    oversized_ids(&mut expectation, operation.request());
     if world.has("GroupController.CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT") {
         expectation.served.extend([own, rule!("GROUP-CAPS-003")]);
     } else {

@@ -6,7 +6,7 @@ use tonic::Code::{InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unaut
 
 use crate::{
     csi::v1::{self, volume_content_source::Type as SourceType},
-    history::{ALTERED, DENIED},
+    history::{ALTERED, DENIED, Request},
     oracle::{
         capability::{Access, Capability},
         ruling::{Expectation, Problem},
@@ -111,10 +111,72 @@ pub(crate) fn path(expectation: &mut Expectation, field: &str, path: &str) {
     });
 }
 
+/// The longest string (specification line 470).
+const LONGEST: usize = 128;
+
+/// The longest id of a node (specification line 2812).
+const LONGEST_NODE_ID: usize = 256;
+
 /// Strings over the general limit may be refused, and need not be (specification line 470).
 pub(crate) fn oversized(expectation: &mut Expectation, field: &str, text: &str) {
-    expectation.problem_if(text.len() > 128, || {
-        Problem::new(rule!("GEN-ERR-009"), format!("{field} is longer than 128 bytes"), &[InvalidArgument])
+    longer(expectation, field, text, LONGEST);
+}
+
+/// Ids over their limit may be refused, whether or not anything has them.
+pub(crate) fn oversized_ids(expectation: &mut Expectation, request: &Request) {
+    let node = match request {
+        Request::ControllerPublishVolume(r) => r.node_id.as_str(),
+        Request::ControllerUnpublishVolume(r) => r.node_id.as_str(),
+        _ => "",
+    };
+    longer(expectation, "node_id", node, LONGEST_NODE_ID);
+    let of = |expectation: &mut Expectation, field: &str, ids: &[String]| {
+        ids.iter().for_each(|id| longer(expectation, field, id, LONGEST));
+    };
+    let one = std::slice::from_ref;
+    match request {
+        Request::DeleteVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ControllerPublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ControllerUnpublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ValidateVolumeCapabilities(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ControllerGetVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ControllerModifyVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::ControllerExpandVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodeStageVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodeUnstageVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodePublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodeUnpublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodeGetVolumeStats(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::NodeExpandVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
+        Request::CreateSnapshot(r) => of(expectation, "source_volume_id", one(&r.source_volume_id)),
+        Request::DeleteSnapshot(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
+        Request::GetSnapshot(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
+        Request::CreateVolumeGroupSnapshot(r) => of(expectation, "source_volume_ids", &r.source_volume_ids),
+        Request::GetVolumeGroupSnapshot(r) => {
+            of(expectation, "group_snapshot_id", one(&r.group_snapshot_id));
+            of(expectation, "snapshot_ids", &r.snapshot_ids);
+        }
+        Request::DeleteVolumeGroupSnapshot(r) => {
+            of(expectation, "group_snapshot_id", one(&r.group_snapshot_id));
+            of(expectation, "snapshot_ids", &r.snapshot_ids);
+        }
+        Request::GetMetadataAllocated(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
+        Request::GetMetadataDelta(r) => {
+            of(expectation, "base_snapshot_id", one(&r.base_snapshot_id));
+            of(expectation, "target_snapshot_id", one(&r.target_snapshot_id));
+        }
+        _ => {}
+    }
+}
+
+/// Whether an id is longer than it may be.
+pub(crate) fn is_oversized_id(id: &str, is_of_a_node: bool) -> bool {
+    id.len() > if is_of_a_node { LONGEST_NODE_ID } else { LONGEST }
+}
+
+fn longer(expectation: &mut Expectation, field: &str, text: &str, longest: usize) {
+    expectation.problem_if(text.len() > longest, || {
+        Problem::new(rule!("GEN-ERR-009"), format!("{field} is longer than {longest} bytes"), &[InvalidArgument])
             .or(&[NotFound, OutOfRange])
             .ok_allowed()
     });

@@ -263,6 +263,11 @@ pub(super) fn expect_expand(
             Problem::new(rule!("GEN-ERR-009"), "the capability lacks its access type or mode", &[InvalidArgument])
                 .ok_allowed()
         });
+        let is_there = state.existence_of(id) == Existence::Present;
+        expectation.problem_if(is_there && differs_in_its_mount(world, state, &capability), || {
+            Problem::new(rule!("CTRL-EXPAND-019"), "the volume was created for other mounts", &[InvalidArgument])
+                .ok_allowed()
+        });
         expectation.problem_if(
             world.knowledge.unsupported.contains(&capability) || is_of_other_type(world, state, &capability),
             || {
@@ -308,6 +313,18 @@ pub(super) fn expect_expand(
         }
     }
     expectation
+}
+
+/// Whether the mount of a capability is none of those that the volume was created for: another file system, other flags, or
+/// another group.
+fn differs_in_its_mount(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
+    let created = state.created.and_then(|call| world.operations.get(call));
+    match created.map(Operation::request) {
+        Some(crate::history::Request::CreateVolume(request)) => {
+            !request.volume_capabilities.iter().any(|one| Capability::from(one).mount == capability.mount)
+        }
+        _ => true,
+    }
 }
 
 /// Whether the volume was created for the other access type alone.

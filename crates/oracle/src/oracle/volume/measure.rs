@@ -113,6 +113,11 @@ pub(super) fn expect_expand(
     super::exists(&mut expectation, rule!("NODE-EXPAND-029"), rule!("GEN-ERR-004"), state, operation, id);
     let range = request.capacity_range.unwrap_or_default();
     let (required, limit) = (range.required_bytes, range.limit_bytes);
+    expectation.problem_if(request.capacity_range.is_some() && required == 0 && limit == 0, || {
+        Problem::new(rule!("CTRL-CREATE-077"), "capacity_range sets neither of its fields", &[InvalidArgument])
+            .or(&[OutOfRange])
+            .ok_allowed()
+    });
     let senseless = required < 0 || limit < 0 || (limit > 0 && required > limit);
     let below = limit > 0 && state.capacity > limit;
     expectation.problem_if(senseless || below || required >= ABSURD, || {

@@ -17,7 +17,7 @@ mod stage;
 mod state;
 mod subject;
 
-pub(crate) use fields::{is_unusual, missing, oversized, unusual_name};
+pub(crate) use fields::{is_unusual, missing, oversized, oversized_ids, unusual_name};
 pub(crate) use inspect::description_marks;
 pub(crate) use observe::look;
 pub(crate) use place::is_compatible;

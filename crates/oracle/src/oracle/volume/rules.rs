@@ -57,7 +57,7 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
 
 /// What may be answered to the call in the state.
 fn expect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Expectation {
-    match operation.request() {
+    let mut expectation = match operation.request() {
         Request::CreateVolume(r) => create::expect(world, state, operation, r),
         Request::DeleteVolume(r) => delete::expect(world, state, operation, r),
         Request::ControllerPublishVolume(r) => attach::expect_publish(world, state, operation, r),
@@ -73,7 +73,9 @@ fn expect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Expec
         Request::NodeGetVolumeStats(r) => measure::expect_stats(world, state, operation, r),
         Request::NodeExpandVolume(r) => measure::expect_expand(world, state, operation, r),
         _ => Expectation { lenient: true, ..Expectation::default() },
-    }
+    };
+    super::oversized_ids(&mut expectation, operation.request());
+    expectation
 }
 
 /// The state after the call, when it took effect and nothing else is known.
