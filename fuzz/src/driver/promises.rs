@@ -98,7 +98,11 @@ impl Promises {
                     if !is_target && !state.world.layers.contains_key(&place.path) {
                         state.world.targets.remove(&place.path);
                     }
-                    self.unpublished.insert(place);
+                    // What another volume has there stays, and goes in its own time.
+                    let refers = |pod: &Pod| !holds(pod, &place) && annotations::refers_to(pod, &place.path);
+                    if !state.world.pods.values().any(refers) {
+                        self.unpublished.insert(place);
+                    }
                 }
             }
         }
