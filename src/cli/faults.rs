@@ -19,9 +19,10 @@ pub(super) struct FaultsArguments {
 /// Prints the catalogue.
 pub(super) fn run(arguments: &FaultsArguments) -> Exit {
     let wanted = |id: &str, class: &str| glob(&arguments.filter, id) || glob(&arguments.filter, class);
-    let seeded: Vec<&str> = faults::seeded().iter().map(|one| one.id).collect();
+    let seeded = faults::seeded();
     for entry in faults::entries().iter().filter(|entry| wanted(&entry.id, entry.class)) {
-        let mark = match (seeded.contains(&entry.id.as_str()), entry.advisory) {
+        let seeded = seeded.iter().find(|one| one.id == entry.id);
+        let mark = match (seeded.is_some(), entry.advisory) {
             (false, _) => "not seeded",
             (true, true) => "advisory",
             (true, false) => "",
@@ -29,6 +30,9 @@ pub(super) fn run(arguments: &FaultsArguments) -> Exit {
         anstream::println!("{}  {:<14} {:<10}  {}", entry.id, entry.class, mark, entry.title);
         if arguments.long {
             anstream::println!("      exposed by: {}", entry.exposed_by);
+            if let Some(point) = seeded.and_then(|one| one.conduct().pause_point().cloned()) {
+                anstream::println!("      pauses at: {}", point.name());
+            }
             if !entry.rules.is_empty() {
                 anstream::println!("      breaks: {}", entry.rules.join(", "));
             }

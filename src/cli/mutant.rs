@@ -142,6 +142,7 @@ impl Trial {
             incompatible_parameters: one("directoryMode", "0700"),
             mutable_parameters: one("iops", "500").into_iter().chain(one("tier", "standard")).collect(),
             modified_parameters: one("iops", "900"),
+            take_all_capacity: true,
             secrets: one("token", "a-secret-that-nobody-guesses"),
             directory: Some(directory.to_owned()),
             ..Profile::default()

@@ -101,11 +101,10 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
             let (scenarios, peers) = (arguments.scenarios.clone(), arguments.peers.clone());
             async move {
                 let stop = CancellationToken::new();
-                let limit = limit(seeded.as_ref());
                 let trial = Trial { seeded: seeded.clone(), lane, scenarios, seed, stop: stop.clone() };
                 // A thread of its own: one that keeps a thread busy does not keep the others from running.
                 let mut trial = tokio::task::spawn_blocking(move || trial.certify());
-                let ended = match tokio::time::timeout(limit, &mut trial).await {
+                let ended = match tokio::time::timeout(LIMIT, &mut trial).await {
                     Ok(ended) => ended,
                     Err(_) => {
                         stop.cancel();
@@ -177,8 +176,5 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
-/// How long a trial may take: a faulty driver that cannot be cleaned up keeps the suite waiting long after it was found.
-fn limit(seeded: Option<&Arc<Seeded>>) -> Duration {
-    let is_faulty = seeded.is_some_and(|one| faults::entry(one.id).is_some());
-    Duration::from_secs(if is_faulty { 240 } else { 600 })
-}
+/// How long a trial may take. A fault is found long before, and ends its trial; a busy machine needs a multiple of that.
+const LIMIT: Duration = Duration::from_secs(600);

@@ -99,7 +99,7 @@ impl Row {
     /// The row in one line.
     pub fn line(&self) -> String {
         let outcome = match (self.is_legal(), self.detected) {
-            (true, false) if self.cut_short => "CUT SHORT",
+            (_, false) if self.cut_short => "CUT SHORT",
             (true, false) => "accepted",
             (true, true) => "FALSE ALARM",
             (false, true) => "detected",

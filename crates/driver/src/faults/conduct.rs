@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Code, Status};
 
-use super::past::{Answer, Past};
+use super::{
+    past::{Answer, Past},
+    running::PausePoint,
+};
 use crate::{
     history::{Reply, Request},
     spec::Rpc,
@@ -37,6 +40,7 @@ pub struct Conduct {
     hurried: Arc<Hurried>,
     before: Arc<Before>,
     after: Arc<After>,
+    pause: Option<PausePoint>,
 }
 
 impl Default for Conduct {
@@ -45,6 +49,7 @@ impl Default for Conduct {
             hurried: Arc::new(|_, _| None),
             before: Arc::new(|request, _| Step::Ask(request)),
             after: Arc::new(|_, answer, _| answer),
+            pause: None,
         }
     }
 }
@@ -70,6 +75,17 @@ impl Conduct {
     pub fn and_hurried(mut self, decide: impl Fn(&Request, &Past) -> Option<Answer> + Send + Sync + 'static) -> Self {
         self.hurried = Arc::new(decide);
         self
+    }
+
+    /// Lets requests wait at a point, before anything is decided, for those that they race with.
+    pub fn and_pausing_at(mut self, point: PausePoint) -> Self {
+        self.pause = Some(point);
+        self
+    }
+
+    /// The point at which requests wait for those that they race with.
+    pub const fn pause_point(&self) -> Option<&PausePoint> {
+        self.pause.as_ref()
     }
 
     /// Refuses requests for which a condition holds.

@@ -86,6 +86,9 @@ impl Front {
 
     async fn answer(&self, request: Request, timeout: Option<HeaderValue>) -> Answer {
         let in_a_hurry = timeout.as_ref().and_then(frame::timeout).is_some_and(|timeout| timeout <= HURRY);
+        if let Some(point) = self.conduct.pause_point() {
+            point.arrive(&request).await;
+        }
         let step = self.conduct.decide(request.clone(), in_a_hurry, &self.past);
         let answer = match step {
             Step::Ask(asked) => self.honest(&asked, timeout).await,
@@ -122,7 +125,7 @@ impl Front {
 }
 
 /// Who waits no longer than this is gone before any backend has answered.
-const HURRY: Duration = Duration::from_millis(100);
+const HURRY: Duration = Duration::from_millis(400);
 
 async fn forward(routes: &Routes, request: http::Request<Body>) -> http::Response<Body> {
     match routes.clone().oneshot(request).await {

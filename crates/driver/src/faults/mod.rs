@@ -46,3 +46,4 @@ pub use layer::layered;
 pub use lifetime::Lifetimes;
 pub use past::Past;
 pub use registry::{Seeded, UnknownFault, find, seeded, variants};
+pub use running::PausePoint;

@@ -1,5 +1,5 @@
-//! Calls that get into each other's way, with the moment made certain: the first of two is held up, so that the second
-//! always comes in between.
+//! Calls that get into each other's way, with the moment made certain: at a pause point the first of two waits for the
+//! second.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use super::{
     data_loss::wipe,
     misdirected::Misdirections,
     registry::Seeded,
-    running::racing,
+    running::{PausePoint, racing},
     stack,
 };
 use crate::{
@@ -30,14 +30,15 @@ pub(super) fn faults() -> Vec<Seeded> {
         Seeded::conducting("B027", both_mount),
         Seeded::conducting("B093", || {
             racing(
+                PausePoint::named("publish-beside-unpublish", mounts, |one, other| {
+                    matches!((one, other), (Request::NodePublishVolume(one), Request::NodeUnpublishVolume(other))
+                        if one.volume_id == other.volume_id && one.target_path != other.target_path)
+                }),
                 |request, _, _| Step::Ask(request),
-                |request, answer, running, _| {
+                |request, answer, met, _| {
                     if let Request::NodePublishVolume(r) = request
                         && answer.is_ok()
-                        && running.any(|it| {
-                            matches!(it, Request::NodeUnpublishVolume(it)
-                            if it.volume_id == r.volume_id && it.target_path != r.target_path)
-                        })
+                        && met.any(|it| it.rpc() == Rpc::NodeUnpublishVolume)
                     {
                         stack::die(&r.target_path);
                     }
@@ -60,11 +61,17 @@ pub(super) fn faults() -> Vec<Seeded> {
 /// Whoever repeats a creation that raced finds the volume cleaned up by the loser.
 fn loser_cleans_up() -> Conduct {
     let raced: Mutex<BTreeSet<String>> = Mutex::default();
+    let creates = |request: &Request| request.rpc() == Rpc::CreateVolume;
     racing(
-        move |request, running, past| {
+        PausePoint::named(
+            "creations-of-one-name",
+            creates,
+            |one, other| matches!((one, other), (Request::CreateVolume(one), Request::CreateVolume(other)) if one.name == other.name),
+        ),
+        move |request, met, past| {
             let Request::CreateVolume(r) = &request else { return Step::Ask(request) };
             let mut raced = raced.lock().unwrap_or_else(PoisonError::into_inner);
-            if running.any(|it| matches!(it, Request::CreateVolume(it) if it.name == r.name)) {
+            if met.any(|_| true) {
                 raced.insert(r.name.clone());
                 return Step::Ask(request);
             }
@@ -82,21 +89,14 @@ fn loser_cleans_up() -> Conduct {
 
 /// Of two equal Publish calls that run at once both mount.
 fn both_mount() -> Conduct {
-    let met: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    let twice = met.clone();
+    let publishes = |request: &Request| request.rpc() == Rpc::NodePublishVolume;
     racing(
-        move |request, running, _| {
-            if let Request::NodePublishVolume(r) = &request
-                && running.any(|it| *it == request)
-            {
-                met.lock().unwrap_or_else(PoisonError::into_inner).insert(r.target_path.clone());
-            }
-            Step::Ask(request)
-        },
-        move |request, answer, _, _| {
+        PausePoint::named("equal-publishes", publishes, |one, other| one == other),
+        |request, _, _| Step::Ask(request),
+        |request, answer, met, _| {
             if let Request::NodePublishVolume(r) = request
                 && answer.is_ok()
-                && twice.lock().unwrap_or_else(PoisonError::into_inner).remove(&r.target_path)
+                && met.first().is_some()
             {
                 stack::mount_over(&r.target_path);
             }
@@ -158,17 +158,17 @@ fn same_slot() -> Seeded {
     let shared = slots.clone();
     Seeded::conducting("B127", move || {
         let slots = slots.clone();
+        let attaches = |request: &Request| request.rpc() == Rpc::ControllerPublishVolume;
         racing(
-            move |request, running, _| {
-                if let Request::ControllerPublishVolume(r) = &request {
-                    running.any(|it| {
-                        let first = match it {
-                            Request::ControllerPublishVolume(it) if it.volume_id != r.volume_id => &it.volume_id,
-                            _ => return false,
-                        };
-                        slots.lead(&r.volume_id, first);
-                        true
-                    });
+            PausePoint::named("attachments-of-two-volumes", attaches, |one, other| {
+                matches!((one, other), (Request::ControllerPublishVolume(one), Request::ControllerPublishVolume(other))
+                    if one.volume_id != other.volume_id)
+            }),
+            move |request, met, _| {
+                if let (Request::ControllerPublishVolume(r), Some(Request::ControllerPublishVolume(first))) =
+                    (&request, met.first())
+                {
+                    slots.lead(&r.volume_id, &first.volume_id);
                 }
                 Step::Ask(request)
             },
@@ -182,13 +182,17 @@ fn same_slot() -> Seeded {
 fn lost_directory() -> Conduct {
     let lost: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     racing(
-        move |request, running, _| {
+        PausePoint::named("publish-and-unpublish-of-one-target", mounts, |one, other| {
+            matches!((one, other), (Request::NodePublishVolume(one), Request::NodeUnpublishVolume(other))
+                if one.target_path == other.target_path)
+        }),
+        move |request, met, _| {
             let Request::NodeUnpublishVolume(r) = &request else { return Step::Ask(request) };
             let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
             if lost.contains(&r.target_path) {
                 return Step::Answer(Ok(empty(request.rpc())));
             }
-            if running.any(|it| matches!(it, Request::NodePublishVolume(it) if it.target_path == r.target_path)) {
+            if met.any(|_| true) {
                 lost.insert(r.target_path.clone());
             }
             Step::Ask(request)
@@ -222,27 +226,25 @@ fn late_roll_back() -> Conduct {
 
 /// A snapshot is deleted while a volume is made from it; the volume comes out empty.
 fn source_goes() -> Conduct {
-    let torn: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let emptied: Mutex<BTreeSet<String>> = Mutex::default();
-    let going = torn.clone();
+    let waits = |request: &Request| match request {
+        Request::CreateVolume(r) => r.volume_content_source.is_some(),
+        request => request.rpc() == Rpc::DeleteSnapshot,
+    };
     racing(
-        move |request, running, _| {
-            let Request::DeleteSnapshot(r) = &request else { return Step::Ask(request) };
-            let copies = |it: &Request| matches!(it, Request::CreateVolume(it) if comes_from(it, &r.snapshot_id));
-            if running.any(copies) {
-                going.lock().unwrap_or_else(PoisonError::into_inner).insert(r.snapshot_id.clone());
-                return Step::Answer(Ok(empty(request.rpc())));
-            }
-            Step::Ask(request)
+        PausePoint::named("restore-and-deletion", waits, |one, other| {
+            matches!((one, other), (Request::CreateVolume(one), Request::DeleteSnapshot(other))
+                if comes_from(one, &other.snapshot_id))
+        }),
+        |request, met, _| match &request {
+            Request::DeleteSnapshot(_) if met.any(|_| true) => Step::Answer(Ok(empty(request.rpc()))),
+            _ => Step::Ask(request),
         },
-        move |request, answer, _, past| {
+        move |request, answer, met, past| {
             let mut emptied = emptied.lock().unwrap_or_else(PoisonError::into_inner);
             match (request, &answer) {
-                (Request::CreateVolume(r), Ok(Reply::CreateVolume(reply))) => {
-                    let torn = torn.lock().unwrap_or_else(PoisonError::into_inner);
-                    if torn.iter().any(|snapshot| comes_from(r, snapshot)) {
-                        emptied.extend(reply.volume.iter().map(|volume| volume.volume_id.clone()));
-                    }
+                (Request::CreateVolume(_), Ok(Reply::CreateVolume(reply))) if met.any(|_| true) => {
+                    emptied.extend(reply.volume.iter().map(|volume| volume.volume_id.clone()));
                 }
                 (Request::NodePublishVolume(r), Ok(_))
                     if emptied.contains(&r.volume_id) && !past.is_published(&r.volume_id, &r.target_path) =>
@@ -254,6 +256,11 @@ fn source_goes() -> Conduct {
             answer
         },
     )
+}
+
+/// Whether the request mounts something, or unmounts it.
+fn mounts(request: &Request) -> bool {
+    matches!(request.rpc(), Rpc::NodePublishVolume | Rpc::NodeUnpublishVolume)
 }
 
 fn comes_from(request: &v1::CreateVolumeRequest, snapshot: &str) -> bool {

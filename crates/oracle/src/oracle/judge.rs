@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Judgement,
     around::{certain_snapshots, certain_volumes},
-    capacity::Capacities,
+    capacity::{self, Capacities},
     content::Contents,
     denied::Denied,
     excess, flags,
     group::Group,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
+    leftovers::Leftovers,
     lists::Lists,
     metadata::Metadata,
     names::{Key, Names},
@@ -21,6 +22,7 @@ use super::{
     plugin, replies,
     ripening::Ripening,
     room::Rooms,
+    rounding::Rounding,
     ruling::{Answer, Mark, Strike, check},
     shared_secrets::SharedSecrets,
     snapshot::Snapshot,
@@ -28,6 +30,7 @@ use super::{
     statuses,
     strays::Strays,
     topology,
+    usage::Usage,
     volume::{self, Volume},
     world::World,
     written::Written,
@@ -81,6 +84,9 @@ pub fn judge(history: &History) -> Judgement {
         shared_secrets: SharedSecrets::default(),
         rooms: Rooms::default(),
         denied: Denied::default(),
+        leftovers: Leftovers::default(),
+        rounding: Rounding::default(),
+        usage: Usage::default(),
     };
     for (position, event) in history.events.iter().enumerate() {
         judge.event(position, &event.kind);
@@ -152,6 +158,9 @@ pub(super) struct Judge<'h> {
     shared_secrets: SharedSecrets,
     pub(super) rooms: Rooms,
     pub(super) denied: Denied,
+    pub(super) leftovers: Leftovers,
+    rounding: Rounding,
+    usage: Usage,
 }
 
 impl<'h> Judge<'h> {
@@ -211,6 +220,7 @@ impl<'h> Judge<'h> {
         self.in_flight.remove(&id);
         self.strays.note(&operation);
         let Some(outcome) = operation.outcome else { return };
+        self.note_leftovers(&operation, operation.answer());
         let place = self.place(&operation);
         let Some(answer) = operation.answer() else {
             let cut = self.recorded
@@ -227,6 +237,7 @@ impl<'h> Judge<'h> {
             self.groups.lose(&self.world, &self.names, &operation);
             self.lose_member(&operation);
             self.written.lose(&self.names, &operation);
+            self.capacities.lose(&operation);
             return;
         };
         let mut marks = match answer {
@@ -261,6 +272,7 @@ impl<'h> Judge<'h> {
             || self.snapshots.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
             || self.groups.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy());
         marks.extend(self.persistence.note(&operation, answer, alone && !busy));
+        marks.extend(self.usage.marks(&operation, answer, alone && !busy));
         self.ledger.enter(marks, &place);
         self.whole_lists(&operation, answer, &place);
         if let Answer::Ok(reply) = answer {
@@ -272,12 +284,15 @@ impl<'h> Judge<'h> {
 
     /// What calls show together with those before them, beside the states of single objects.
     fn aftermath(&mut self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+        let others = self.in_flight.iter().filter_map(|call| self.world.operations.get(*call));
+        let no_other_takes_room = !others.into_iter().any(capacity::takes_room);
         let mut marks = self.unmodified(operation, answer);
         marks.extend(self.room(operation, answer));
         marks.extend(self.strays(operation, answer));
         marks.extend(self.starts.marks(operation, answer));
         self.shared_secrets.note(operation, answer);
-        marks.extend(self.capacities.marks(&self.world, operation, answer));
+        marks.extend(self.rounding.marks(operation, answer));
+        marks.extend(self.capacities.marks(&self.world, operation, answer, no_other_takes_room));
         marks.extend(self.ripening.marks(operation, answer));
         marks.extend(self.written.marks(&self.names, operation, answer));
         marks.extend(flags::marks(operation, answer));
@@ -402,6 +417,8 @@ impl<'h> Judge<'h> {
         self.volumes.end(&self.world, instance);
         self.snapshots.end(&self.world, instance);
         self.groups.end(&self.world, instance);
+        // What was given up there is over.
+        self.leftovers = Leftovers::default();
     }
 
     fn close(mut self, history: &History) -> Judgement {

@@ -31,6 +31,7 @@ struct Rules {
     next_page: RuleId,
     complete: RuleId,
     done: RuleId,
+    changing: RuleId,
 }
 
 const VOLUMES: Rules = Rules {
@@ -43,6 +44,7 @@ const VOLUMES: Rules = Rules {
     next_page: rule!("CTRL-LIST-007"),
     complete: rule!("CTRL-LIST-002"),
     done: rule!("CTRL-LIST-023"),
+    changing: rule!("CTRL-LIST-003"),
 };
 
 const SNAPSHOTS: Rules = Rules {
@@ -55,6 +57,7 @@ const SNAPSHOTS: Rules = Rules {
     next_page: rule!("CTRL-SNAPLIST-009"),
     complete: rule!("CTRL-SNAPLIST-002"),
     done: rule!("CTRL-SNAPLIST-021"),
+    changing: rule!("CTRL-SNAPLIST-005"),
 };
 
 /// What certainly is there and certainly is not, by id.
@@ -75,8 +78,8 @@ struct Walk {
     limited: bool,
 }
 
-/// A missing entry, and where it was missed.
-type Missed = BTreeMap<String, (Strike, super::ledger::Place)>;
+/// A missing entry, where it was missed, and what is wrong even if it turns up in a later walk.
+type Missed = BTreeMap<String, (Strike, super::ledger::Place, Option<Strike>)>;
 
 /// Follows the lists of a run.
 #[derive(Debug, Default)]
@@ -86,6 +89,8 @@ pub(super) struct Lists {
     /// At the start of a call that begins a walk.
     starts: BTreeMap<crate::history::CallId, Certain>,
     missed: Missed,
+    /// What was missed on the way through several pages, and turned up in a later walk.
+    passed_over: Vec<(Mark, super::ledger::Place)>,
 }
 
 /// One page, of either list.
@@ -179,7 +184,9 @@ impl Lists {
         }
         let listed: BTreeSet<&String> = walk.seen.iter().collect();
         for id in &listed {
-            self.missed.remove(*id);
+            if let Some((_, place, Some(strike))) = self.missed.remove(*id) {
+                self.passed_over.push((Mark::Warned(strike), place));
+            }
         }
         if walk.pages > 1 {
             let twice: Vec<&&String> =
@@ -232,7 +239,17 @@ impl Lists {
                 format!("{} entries on {} pages without it", walk.seen.len(), walk.pages),
             );
             strike.also = vec![rules.complete, rules.done];
-            self.missed.entry(id.clone()).or_insert((strike, place.clone()));
+            // A list that changes between its pages may leave entries out (lines 1534, 2087), which is no reason to do it.
+            let passed_over = (walk.pages > 1).then(|| {
+                Strike::new(
+                    rules.changing,
+                    "an object that existed all the while was passed over between two pages, and listed by a later walk: who \
+                     looks for what is gone takes it for lost",
+                    format!("an entry for {id:?} (entries may be missing while others come and go)"),
+                    format!("{} entries on {} pages without it", walk.seen.len(), walk.pages),
+                )
+            });
+            self.missed.entry(id.clone()).or_insert((strike, place.clone(), passed_over));
         }
     }
 
@@ -242,9 +259,10 @@ impl Lists {
         self.starts.clear();
     }
 
-    /// What was missed and never turned up.
+    /// What was missed and never turned up, and what turned up later than it should.
     pub(super) fn close(self) -> Vec<(Mark, super::ledger::Place)> {
-        self.missed.into_values().map(|(strike, place)| (Mark::Broken(strike), place)).collect()
+        let never = self.missed.into_values().map(|(strike, place, _)| (Mark::Broken(strike), place));
+        never.chain(self.passed_over).collect()
     }
 }
 

@@ -40,6 +40,9 @@ impl<'h> Judge<'h> {
             Observation::Path { path, .. } if !path.starts_with('/') => {}
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
+                let (left, by) = self.leftovers(&at, *kind, mounts);
+                let scenario = self.scenario_of(by.last());
+                self.ledger.enter(left, &Place { calls: by, scenario });
                 if let Some(key) = self.occupant(&at).cloned()
                     && let Some(object) = self.volumes.get_mut(&key)
                     && object.open.is_empty()

@@ -204,6 +204,17 @@ fn snapshot(snapshot: &v1::Snapshot, marks: &mut Vec<Mark>) {
     required(marks, rule!("CTRL-SNAPCREATE-033"), "snapshot_id", !snapshot.snapshot_id.is_empty());
     required(marks, rule!("CTRL-SNAPCREATE-037"), "source_volume_id", !snapshot.source_volume_id.is_empty());
     not_negative(marks, rule!("CTRL-SNAPCREATE-032"), "size_bytes", snapshot.size_bytes);
+    // 0 is permitted and reads as unknown; a snapshot that is still being cut may not know it yet.
+    if snapshot.ready_to_use && snapshot.size_bytes == 0 {
+        advise(marks, rule!("CTRL-SNAPCREATE-031"), false, || {
+            (
+                "the size of a snapshot is not told, so nobody knows how large a volume has to be that is made of it"
+                    .into(),
+                "the size of the volume that it was cut from (0 is permitted)".into(),
+                "size_bytes 0, ready_to_use true".into(),
+            )
+        });
+    }
     let time = snapshot.creation_time.as_ref().is_some_and(|time| time.seconds > 0);
     required(marks, rule!("CTRL-SNAPCREATE-038"), "creation_time", time);
 }
@@ -263,5 +274,15 @@ fn node_info(world: &World<'_>, info: &v1::NodeGetInfoResponse, marks: &mut Vec<
             )
         });
         topology::marks(world, &topology.segments, marks);
+    } else if world.has("Plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS") {
+        // Nothing demands it; an orchestrator that asks for places has none to name on this node.
+        advise(marks, rule!("NODE-INFO-017"), false, || {
+            (
+                "VOLUME_ACCESSIBILITY_CONSTRAINTS is advertised and the node does not say where it is: no volume can be placed for it"
+                    .into(),
+                "accessible_topology with a segment at least (it may be absent)".into(),
+                "none".into(),
+            )
+        });
     }
 }

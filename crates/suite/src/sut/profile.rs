@@ -44,6 +44,8 @@ pub struct Profile {
     pub capacity_bytes: i64,
     /// The size that volumes are expanded to, and that larger copies have.
     pub expanded_bytes: i64,
+    /// Whether a volume of all the capacity that is offered may be asked for, where no greatest size is told.
+    pub take_all_capacity: bool,
     /// Segments that new volumes are asked to be accessible from; the node's own without them.
     pub topology: BTreeMap<String, String>,
     /// Ids of nodes besides the one under test that the driver can publish to.
@@ -169,6 +171,7 @@ impl Default for Profile {
             volume_context: BTreeMap::new(),
             capacity_bytes: 32 * 1024 * 1024,
             expanded_bytes: 64 * 1024 * 1024,
+            take_all_capacity: false,
             topology: BTreeMap::new(),
             other_nodes: Vec::new(),
             volumes: Vec::new(),

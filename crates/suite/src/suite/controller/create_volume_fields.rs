@@ -16,9 +16,11 @@ use crate::{
 };
 
 scenarios! { "create_volume_fields":
-    capacity_is_honoured, "asks for an exact size, an odd one, one below a limit, and none",
-        [CREATE_DELETE_VOLUME],
-        ["CTRL-CREATE-027", "CTRL-CREATE-076", "CTRL-CREATE-078", "CTRL-CREATE-081", "CTRL-CREATE-085"];
+    capacity_is_honoured, "asks for an exact size, an odd one, a tiny one, one below a limit, and none",
+        [CREATE_DELETE_VOLUME], [
+        "CTRL-CREATE-027", "CTRL-CREATE-076", "CTRL-CREATE-078", "CTRL-CREATE-081", "CTRL-CREATE-085",
+        "CTRL-CREATE-162",
+    ];
     capacity_that_makes_no_sense, "sends negative sizes, an empty range, and a limit below what is required",
         [CREATE_DELETE_VOLUME], [
         "CTRL-CREATE-077", "CTRL-CREATE-080", "CTRL-CREATE-083", "CTRL-CREATE-162", "GEN-ERR-009", "GEN-ERR-005",
@@ -60,7 +62,8 @@ fn range(required_bytes: i64, limit_bytes: i64) -> Option<CapacityRange> {
 async fn capacity_is_honoured(bench: &Bench) -> Result<(), Stopped> {
     let size = bench.run.options.profile.capacity_bytes;
     let large = bench.run.options.profile.expanded_bytes;
-    for capacity_range in [range(size, size), range(size + 1, 0), range(size + 1, size + 1), range(1, large), None] {
+    let odd = [range(size + 1, 0), range(size + 1, size + 1), range(1, 0)];
+    for capacity_range in [range(size, size)].into_iter().chain(odd).chain([range(1, large), None]) {
         bench.provoke(CreateVolumeRequest { capacity_range, ..bench.create_volume() }).await;
     }
     bench.provoke(CreateVolumeRequest { capacity_range: range(0, large), ..bench.create_volume() }).await;

@@ -13,6 +13,9 @@ const GET_CAPACITY: &str = "Controller.GET_CAPACITY";
 /// Sizes up to this are worth creating for a test.
 const REASONABLE: i64 = 1 << 30;
 
+/// An offer like this means that there is no bound.
+const BOUNDLESS: i64 = 1 << 60;
+
 scenarios! { "get_capacity":
     with_every_filter, "asks without a filter, by capabilities, by parameters", [GET_CAPACITY], [
         "CTRL-CAPACITY-001", "CTRL-CAPACITY-002", "CTRL-CAPACITY-004", "CTRL-CAPACITY-009", "CTRL-CAPACITY-010",
@@ -24,6 +27,8 @@ scenarios! { "get_capacity":
         ["CTRL-CAPACITY-010", "CTRL-CAPACITY-009"];
     sizes_at_the_bounds, "creates volumes at and beyond the greatest and least size", [GET_CAPACITY, CREATE_DELETE_VOLUME],
         ["CTRL-CAPACITY-014", "CTRL-CAPACITY-019", "CTRL-CREATE-162"];
+    @exclusive all_that_is_offered, "creates a volume of all the capacity that is offered, where no greatest size is told",
+        [GET_CAPACITY, CREATE_DELETE_VOLUME], ["CTRL-CAPACITY-014"];
 }
 
 async fn with_every_filter(bench: &Bench) -> Result<(), Stopped> {
@@ -84,5 +89,26 @@ async fn sizes_at_the_bounds(bench: &Bench) -> Result<(), Stopped> {
         bench.provoke(ask_for(0, minimum - 1)).await;
         bench.provoke(ask_for(0, minimum)).await;
     }
+    Ok(())
+}
+
+async fn all_that_is_offered(bench: &Bench) -> Result<(), Stopped> {
+    if !bench.run.options.profile.take_all_capacity {
+        return Err(Stopped::because("the profile does not say `take_all_capacity = true`"));
+    }
+    let create = bench.create_volume();
+    // Capacity without a place is the sum of all places, which no volume can have.
+    let place = create.accessibility_requirements.iter().flat_map(|it| &it.requisite).next().cloned();
+    let request = GetCapacityRequest {
+        volume_capabilities: create.volume_capabilities.clone(),
+        parameters: create.parameters.clone(),
+        accessible_topology: place,
+    };
+    let reply = bench.need(request).await?;
+    if reply.maximum_volume_size.is_some() || !(1..BOUNDLESS).contains(&reply.available_capacity) {
+        return Ok(());
+    }
+    let capacity_range = Some(CapacityRange { required_bytes: reply.available_capacity, limit_bytes: 0 });
+    bench.provoke(CreateVolumeRequest { capacity_range, ..create }).await;
     Ok(())
 }

@@ -24,6 +24,8 @@ scenarios! { "list_volumes":
     ];
     @exclusive pages, "walks through the list one, two and three entries at a time", [LIST_VOLUMES, CREATE_DELETE_VOLUME],
         ["CTRL-LIST-005", "CTRL-LIST-006", "CTRL-LIST-007", "CTRL-LIST-002"];
+    @exclusive deletion_between_pages, "deletes the first volume on the way through the pages, then lists all at once",
+        [LIST_VOLUMES, CREATE_DELETE_VOLUME], ["CTRL-LIST-002", "CTRL-LIST-006"];
     negative_max_entries, "asks for minus one entries", [LIST_VOLUMES], ["CTRL-LIST-009", "GEN-ERR-009"];
     tokens_that_make_no_sense, "starts from tokens that the driver never gave out", [LIST_VOLUMES],
         ["CTRL-LIST-026", "CTRL-LIST-024", "GEN-ERR-025", "GEN-ERR-027"];
@@ -52,6 +54,31 @@ async fn pages(bench: &Bench) -> Result<(), Stopped> {
     }
     // The second page may be of another size than the first.
     walk(bench, |token| list_volumes(if token.is_empty() { 1 } else { 0 }, token).into()).await;
+    Ok(())
+}
+
+async fn deletion_between_pages(bench: &Bench) -> Result<(), Stopped> {
+    let mut own = Vec::new();
+    for _ in 0..6 {
+        own.push(bench.volume().await?.id);
+    }
+    let mut token = String::new();
+    let mut is_deleted = false;
+    for _ in 0..PAGES {
+        let Answer::Reply(Reply::ListVolumes(page)) = bench.settle(list_volumes(2, &token)).await else { break };
+        let listed = page.entries.iter().filter_map(|entry| entry.volume.as_ref());
+        let first = listed.map(|volume| &volume.volume_id).find(|id| own.contains(id));
+        if page.next_token.is_empty() || page.next_token == token {
+            break;
+        }
+        // One that the next pages do not miss, since it has been listed.
+        if let Some(first) = first.filter(|_| !is_deleted) {
+            bench.need(bench.delete_volume(first)).await?;
+            is_deleted = true;
+        }
+        token = page.next_token;
+    }
+    walk(bench, |token| list_volumes(0, token).into()).await;
     Ok(())
 }
 

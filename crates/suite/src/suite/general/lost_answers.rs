@@ -21,6 +21,8 @@ scenarios! { "lost_answers":
         ["GEN-TIME-005", "NODE-STAGE-006", "NODE-UNSTAGE-008"];
     of_publish_and_unpublish, "loses, cancels and cuts short publishing and unpublishing", [],
         ["GEN-TIME-005", "NODE-PUBLISH-003", "NODE-UNPUBLISH-006", "NODE-UNSTAGE-017"];
+    of_publish_alone, "gives up publishing after ever longer, and unpublishes instead", [],
+        ["NODE-UNPUBLISH-002", "NODE-UNPUBLISH-006", "NODE-UNSTAGE-017"];
 }
 
 /// The ways in which an answer fails to arrive.
@@ -98,6 +100,18 @@ async fn of_publish_and_unpublish(bench: &Bench) -> Result<(), Stopped> {
         lose_and_repeat(bench, loss, bench.publish(&prepared, &target)).await;
         lose_and_repeat(bench, loss, bench.unpublish(&prepared, &target)).await;
         bench.released(&prepared, &[]).await?;
+    }
+    Ok(())
+}
+
+async fn of_publish_alone(bench: &Bench) -> Result<(), Stopped> {
+    for patience in [1, 5, 25, 100, 400] {
+        let prepared = bench.prepared().await?;
+        let target = bench.target().await?;
+        drop(bench.hurry(Duration::from_millis(patience), bench.publish(&prepared, &target)).await);
+        // Unpublished twice: what the publish does late shows at one of them.
+        bench.need(bench.unpublish(&prepared, &target)).await?;
+        bench.released(&prepared, &[&target]).await?;
     }
     Ok(())
 }

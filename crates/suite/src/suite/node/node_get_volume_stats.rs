@@ -29,7 +29,9 @@ async fn usage_and_condition(bench: &Bench) -> Result<(), Stopped> {
         let target = bench.published(&prepared).await?;
         bench.provoke(bench.stats(&prepared, &target)).await;
         bench.write(&prepared.capability, &target, "used").await;
-        bench.provoke(bench.stats(&prepared, &target)).await;
+        for _ in 0..2 {
+            bench.provoke(bench.stats(&prepared, &target)).await;
+        }
         bench.measure(&target).await;
         bench.released(&prepared, &[&target]).await?;
     }

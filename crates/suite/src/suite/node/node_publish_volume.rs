@@ -41,7 +41,8 @@ scenarios! { "node_publish_volume":
         "NODE-PUBLISH-054", "NODE-PUBLISH-055", "NODE-UNPUBLISH-012", "NODE-UNPUBLISH-013",
     ];
     relative_path, "publishes at a relative path", [], ["GEN-ERR-009"];
-    volume_that_does_not_exist, "publishes a deleted volume, and one that never was", [], ["NODE-PUBLISH-067"];
+    volume_that_does_not_exist, "publishes a deleted volume, and one that never was, and looks for what is left", [],
+        ["NODE-PUBLISH-067", "NODE-PUBLISH-052"];
     unsupported_capability, "publishes a volume with a capability that the driver refuses", [],
         ["NODE-PUBLISH-057", "NODE-PUBLISH-071"];
     mount_group, "publishes for a group and looks at the group of a new file", ["Node.VOLUME_MOUNT_GROUP"],
@@ -212,7 +213,9 @@ async fn volume_that_does_not_exist(bench: &Bench) -> Result<(), Stopped> {
     let made_up = bench.made_up_id(&prepared.volume.id);
     for volume_id in [bench.dead_volume().await?, made_up] {
         let target = bench.target().await?;
+        bench.look(&target).await;
         bench.provoke(NodePublishVolumeRequest { volume_id, ..bench.publish(&prepared, &target) }).await;
+        bench.look(&target).await;
     }
     bench.released(&prepared, &[]).await
 }
@@ -223,7 +226,9 @@ async fn unsupported_capability(bench: &Bench) -> Result<(), Stopped> {
     bench.provoke(bench.validate(&prepared.volume, vec![unsupported.clone()])).await;
     let target = bench.target().await?;
     let request = bench.publish(&prepared, &target);
+    bench.look(&target).await;
     bench.provoke(NodePublishVolumeRequest { volume_capability: Some(unsupported), ..request }).await;
+    bench.look(&target).await;
     bench.provoke(bench.unpublish(&prepared, &target)).await;
     bench.released(&prepared, &[]).await
 }

@@ -35,6 +35,8 @@ scenarios! { "node_stage_volume":
         [STAGE_UNSTAGE_VOLUME], ["NODE-STAGE-025"];
     path_of_a_volume_before, "stages a volume where another one was staged before, and uses both in turn",
         [STAGE_UNSTAGE_VOLUME], ["NODE-UNPUBLISH-002", "NODE-UNSTAGE-002", "NODE-PUBLISH-056"];
+    second_path, "stages a volume at a second path, as after a change of the orchestrator's paths", [STAGE_UNSTAGE_VOLUME],
+        ["NODE-STAGE-031"];
     overlapping_calls, "stages eight times at once, then again", [STAGE_UNSTAGE_VOLUME],
         ["GEN-CONC-003", "GEN-ERR-016", "NODE-STAGE-006"];
 }
@@ -158,6 +160,16 @@ async fn path_of_a_volume_before(bench: &Bench) -> Result<(), Stopped> {
     let target = bench.published(&first).await?;
     bench.read(&first.capability, &target).await;
     bench.released(&first, &[&target]).await
+}
+
+async fn second_path(bench: &Bench) -> Result<(), Stopped> {
+    let first = bench.prepared().await?;
+    let second = Prepared { staging: bench.staging_directory().await?, ..first.clone() };
+    if bench.ask(bench.stage(&second)).await.is_ok() {
+        // What is where after two stagings is nobody's to say, and so is not looked at before both are gone.
+        bench.together(vec![bench.unstage(&second).into()]).await;
+    }
+    bench.released(&first, &[]).await
 }
 
 async fn overlapping_calls(bench: &Bench) -> Result<(), Stopped> {
