@@ -32,8 +32,8 @@ pub struct Promises {
     unpublished: BTreeSet<Place>,
     /// The orchestrator remembers that it has to unpublish.
     owed: BTreeSet<Place>,
-    /// Staging directories: the orchestrator makes and removes them.
-    directories: BTreeSet<TargetPath>,
+    /// Staging directories, each made and removed by the orchestrator for a volume.
+    directories: BTreeSet<Place>,
     under_way: Vec<UnderWay>,
 }
 
@@ -64,7 +64,7 @@ impl Promises {
                     if is_target {
                         state.workloads.entry(place.path.clone()).or_insert(WorkloadState::Lives);
                     } else {
-                        self.directories.insert(place.path.clone());
+                        self.directories.insert(place.clone());
                     }
                     self.owed.insert(place);
                 }
@@ -94,8 +94,9 @@ impl Promises {
             match motion {
                 Move::In { read_only, is_target } => self.published(place, read_only.filter(|_| is_target), state)?,
                 Move::Out { is_target } => {
-                    // A staging directory is the orchestrator's to remove.
-                    if !is_target && !state.world.layers.contains_key(&place.path) {
+                    // A staging directory is the orchestrator's to remove, when the volume that it was made for has left.
+                    let is_its_own = self.directories.contains(&place);
+                    if !is_target && is_its_own && !state.world.layers.contains_key(&place.path) {
                         state.world.targets.remove(&place.path);
                     }
                     // What another volume has there stays, and goes in its own time.
@@ -157,7 +158,8 @@ impl Promises {
     /// The orchestrator removes the directories that are its own.
     pub fn remove_directories(&self, world: &mut World) {
         let World { targets, layers, .. } = world;
-        targets.retain(|path| layers.contains_key(path) || !self.directories.contains(path));
+        let made = |path: &TargetPath| self.directories.iter().any(|place| place.path == *path);
+        targets.retain(|path| layers.contains_key(path) || !made(path));
     }
 
     /// Whether the orchestrator still makes this call that removes something.

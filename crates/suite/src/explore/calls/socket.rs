@@ -17,6 +17,9 @@ use crate::{
 /// How much later the next step comes for each effect of a pause.
 const GRAIN: Duration = Duration::from_micros(200);
 
+/// A path, and the volume that a call was to bring there or take away.
+type Place = (String, String);
+
 /// A driver that is reached over its socket.
 #[derive(Debug)]
 pub struct OverSocket {
@@ -26,10 +29,11 @@ pub struct OverSocket {
     /// Paths of calls that have not ended. What is seen at one of them would be entered only after it was seen, and the end
     /// of such a call may come between.
     under_way: Vec<String>,
-    /// Paths at which a call goes on whose caller gave up: they may change at any moment.
-    restless: BTreeSet<String>,
-    /// Paths at which a call was cut off by the end of the process: whatever is half done there is right.
-    half_done: BTreeSet<String>,
+    /// Where a call goes on whose caller gave up: that may change at any moment.
+    restless: BTreeSet<Place>,
+    /// Where a call was cut off by the end of the process: whatever is half done there is right, until another call for the
+    /// same volume has come to its end.
+    half_done: BTreeSet<Place>,
 }
 
 impl OverSocket {
@@ -43,7 +47,8 @@ impl OverSocket {
     /// Whether what is seen at the path is the work of calls that have ended.
     fn is_at_rest(&self, path: &str) -> bool {
         let is_busy = self.under_way.iter().any(|other| other == path);
-        !(path.is_empty() || is_busy || self.restless.contains(path) || self.half_done.contains(path))
+        let is_open = self.restless.iter().chain(&self.half_done).any(|(other, _)| other == path);
+        !(path.is_empty() || is_busy || is_open)
     }
 
     /// What the orchestrator owes the plugin before it publishes (specification lines 2353 and 2519).
@@ -71,19 +76,20 @@ impl Scene for OverSocket {
     }
 
     fn ended(&mut self, request: &Request, answer: &Answer) -> Result<(), String> {
-        let Some(path) = path_of(request) else { return Ok(()) };
+        let Some((path, volume)) = place_of(request) else { return Ok(()) };
         if let Some(at) = self.under_way.iter().position(|other| other == path) {
             self.under_way.swap_remove(at);
         }
+        let place = (path.to_owned(), volume.to_owned());
         match answer {
             Answer::Lost(Lost::Cancelled | Lost::Deadline) => {
-                self.restless.insert(path.to_owned());
+                self.restless.insert(place);
             }
             Answer::Lost(Lost::Connection) => {
-                self.half_done.insert(path.to_owned());
+                self.half_done.insert(place);
             }
             Answer::Reply(_) => {
-                self.half_done.remove(path);
+                self.half_done.remove(&place);
             }
             Answer::Lost(Lost::Dropped) | Answer::Status { .. } | Answer::Garbage(_) => {}
         }
@@ -157,12 +163,17 @@ impl Scene for OverSocket {
 }
 
 /// The path of the node at which the request mounts or unmounts something.
-const fn path_of(request: &Request) -> Option<&str> {
+fn path_of(request: &Request) -> Option<&str> {
+    place_of(request).map(|(path, _)| path)
+}
+
+/// The path of the node at which the request mounts or unmounts something, and the volume.
+const fn place_of(request: &Request) -> Option<(&str, &str)> {
     Some(match request {
-        Request::NodeStageVolume(request) => request.staging_target_path.as_str(),
-        Request::NodeUnstageVolume(request) => request.staging_target_path.as_str(),
-        Request::NodePublishVolume(request) => request.target_path.as_str(),
-        Request::NodeUnpublishVolume(request) => request.target_path.as_str(),
+        Request::NodeStageVolume(request) => (request.staging_target_path.as_str(), request.volume_id.as_str()),
+        Request::NodeUnstageVolume(request) => (request.staging_target_path.as_str(), request.volume_id.as_str()),
+        Request::NodePublishVolume(request) => (request.target_path.as_str(), request.volume_id.as_str()),
+        Request::NodeUnpublishVolume(request) => (request.target_path.as_str(), request.volume_id.as_str()),
         _ => return None,
     })
 }
@@ -217,5 +228,18 @@ mod tests {
             // A call whose caller gave up goes on.
             assert_eq!(scene.is_at_rest(TARGET), is_at_rest, "{lost:?}");
         }
+    }
+
+    /// An unpublish was cut off when it had unmounted and not yet removed the directory; that of a volume which does not exist
+    /// was then answered OK, and the directory held against it.
+    #[test]
+    fn what_a_lost_call_leaves_is_not_looked_at_because_one_for_another_volume_has_succeeded() {
+        let mut scene = nowhere();
+        scene.began(&unpublish());
+        scene.ended(&unpublish(), &Answer::Lost(Lost::Connection)).unwrap();
+        let other = v1::NodeUnpublishVolumeRequest { target_path: TARGET.into(), volume_id: "other".into() };
+        scene.began(&other.clone().into());
+        scene.ended(&other.into(), &unpublished()).unwrap();
+        assert!(!scene.is_at_rest(TARGET));
     }
 }
