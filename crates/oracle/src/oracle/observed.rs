@@ -12,22 +12,17 @@ use super::{
 use crate::{history::Observation, rule};
 
 impl<'h> Judge<'h> {
-    /// The volume that what is seen at a path is held against: the one that may be there, or, if none may, the one that was
-    /// asked for last. Where several may be, what is seen tells of none.
+    /// The volume that what is seen at a path is held against: the one that was asked for last. Where another may be as well,
+    /// by its own right or because the last one was published over it, what is seen tells of none.
     pub(super) fn occupant(&self, place: &volume::Place) -> Option<&Key> {
-        let asked = self.places.get(place)?;
-        let may_be_there = |key: &&Key| {
+        let (last, others) = self.places.get(place)?.split_last()?;
+        let may_be_there = |key: &Key| {
             self.volumes.get(key).is_some_and(|object| {
                 let worlds = &object.worlds;
                 worlds.is_exhausted() || worlds.is_busy() || worlds.states().any(|state| state.may_be_at(place))
             })
         };
-        let mut there = asked.iter().filter(may_be_there);
-        match (there.next(), there.next()) {
-            (None, _) => asked.last(),
-            (one, None) => one,
-            (Some(_), Some(_)) => None,
-        }
+        (!others.iter().any(may_be_there)).then_some(last)
     }
 
     /// Judges what was seen on the node, of the process and in its output.
