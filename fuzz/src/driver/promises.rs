@@ -101,7 +101,9 @@ impl Promises {
                     }
                     // What another volume has there stays, and goes in its own time.
                     let refers = |pod: &Pod| !holds(pod, &place) && annotations::refers_to(pod, &place.path);
-                    if !state.world.pods.values().any(refers) {
+                    // So does the staging directory of a volume that is no more.
+                    let is_anothers = !is_target && !is_its_own && state.world.targets.contains(&place.path);
+                    if !is_anothers && !state.world.pods.values().any(refers) {
                         self.unpublished.insert(place);
                     }
                 }
