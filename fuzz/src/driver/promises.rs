@@ -94,16 +94,20 @@ impl Promises {
             match motion {
                 Move::In { read_only, is_target } => self.published(place, read_only.filter(|_| is_target), state)?,
                 Move::Out { is_target } => {
-                    // A staging directory is the orchestrator's to remove, when the volume that it was made for has left.
+                    // A staging directory is the orchestrator's to remove, when the last volume that it was made for has left.
                     let is_its_own = self.directories.contains(&place);
+                    let is_anothers = self.directories.iter().any(|other| other.path == place.path && *other != place);
                     if !is_target && is_its_own && !state.world.layers.contains_key(&place.path) {
-                        state.world.targets.remove(&place.path);
+                        self.directories.remove(&place);
+                        if !is_anothers {
+                            state.world.targets.remove(&place.path);
+                        }
                     }
                     // What another volume has there stays, and goes in its own time.
                     let refers = |pod: &Pod| !holds(pod, &place) && annotations::refers_to(pod, &place.path);
-                    // So does the staging directory of a volume that is no more.
-                    let is_anothers = !is_target && !is_its_own && state.world.targets.contains(&place.path);
-                    if !is_anothers && !state.world.pods.values().any(refers) {
+                    // So does the staging directory that was made for another, also for one that is no more.
+                    let stays = !is_target && is_anothers && state.world.targets.contains(&place.path);
+                    if !stays && !state.world.pods.values().any(refers) {
                         self.unpublished.insert(place);
                     }
                 }
