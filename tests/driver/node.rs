@@ -1,12 +1,14 @@
 //! The Node service over mount pods that only remember.
 
+use std::sync::Arc;
+
 use csi_certify::{
     csi::v1::{self, volume_capability, volume_usage::Unit},
     driver::Configuration,
 };
 use tonic::Code;
 
-use crate::world::{MIB, Mode, World, block, code, create_volume, mount, refused, strings};
+use crate::world::{Gate, MIB, Mode, World, block, code, create_volume, mount, refused, strings};
 
 fn stage(volume: &str, capability: v1::VolumeCapability) -> v1::NodeStageVolumeRequest {
     v1::NodeStageVolumeRequest {
@@ -244,6 +246,39 @@ async fn node_expansion_follows_the_controller() {
         assert_eq!(code(&answer), expected, "{request:?}");
     }
     assert_eq!(world.ground.pods.resized.lock().unwrap().len(), 2);
+}
+
+/// An expansion that began on a smaller volume does not make it smaller than another has answered meanwhile.
+#[tokio::test]
+async fn the_node_grows_volumes_where_the_controller_does_not() {
+    let without = ["Controller.EXPAND_VOLUME".parse().unwrap()].into();
+    let mut world = World::with(Configuration { without, ..Configuration::default() });
+    let store = world.ground.store.clone();
+    let volume = world.create("a").await.volume_id;
+    world.node.node_stage_volume(stage(&volume, block(Mode::SingleNodeWriter))).await.unwrap();
+    let stored = || i64::try_from(store.volume(&volume.parse().unwrap()).unwrap().unwrap().capacity).unwrap();
+    let before = stored();
+    let expand = |required_bytes: i64| {
+        let (mut node, volume_id) = (world.node.clone(), volume.clone());
+        let capacity_range = Some(v1::CapacityRange { required_bytes, limit_bytes: 0 });
+        let volume_path = "/staging".into();
+        let request = v1::NodeExpandVolumeRequest { volume_id, volume_path, capacity_range, ..Default::default() };
+        async move { node.node_expand_volume(request).await }
+    };
+    let gate = Arc::new(Gate::default());
+    *world.ground.pods.gate.lock().unwrap() = Some(gate.clone());
+    let first = tokio::spawn(expand(before + 2 * MIB));
+    gate.reached.notified().await;
+    let second = expand(before + 8 * MIB).await;
+    gate.open.notify_one();
+    let first = first.await.unwrap();
+    assert_eq!(code(&second), Code::Aborted);
+    assert_eq!(first.unwrap().into_inner().capacity_bytes, before + 2 * MIB);
+    assert_eq!(stored(), before + 2 * MIB);
+    assert_eq!(code(&expand(before + 8 * MIB).await), Code::Ok);
+    assert_eq!(stored(), before + 8 * MIB);
+    // Never smaller again.
+    assert_eq!(expand(before).await.unwrap().into_inner().capacity_bytes, before + 8 * MIB);
 }
 
 #[tokio::test]

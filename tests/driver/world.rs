@@ -26,6 +26,7 @@ use csi_certify::{
     },
 };
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tonic::{Code, Response, Status};
 
 pub(crate) use v1::volume_capability::access_mode::Mode;
@@ -205,6 +206,15 @@ pub(crate) struct RememberedPods {
     references: Mutex<BTreeMap<TargetPath, (VolumeId, Published)>>,
     pub(crate) resized: Mutex<Vec<VolumeId>>,
     pub(crate) ailment: Mutex<Option<String>>,
+    /// Holds up the next look at usage.
+    pub(crate) gate: Mutex<Option<Arc<Gate>>>,
+}
+
+/// A point at which one request waits until a test lets it go on.
+#[derive(Default)]
+pub(crate) struct Gate {
+    pub(crate) reached: Notify,
+    pub(crate) open: Notify,
 }
 
 #[tonic::async_trait]
@@ -251,6 +261,11 @@ impl MountPods for RememberedPods {
     }
 
     async fn usage(&self, volume: &VolumeId, target: &TargetPath) -> Result<Option<Usage>, UnpublishError> {
+        let gate = self.gate.lock().unwrap().take();
+        if let Some(gate) = gate {
+            gate.reached.notify_one();
+            gate.open.notified().await;
+        }
         let references = self.references.lock().unwrap();
         let is_there = references.get(target).is_some_and(|(holder, _)| holder == volume);
         Ok(is_there.then_some(Usage { used_bytes: 4096, used_inodes: 1 }))

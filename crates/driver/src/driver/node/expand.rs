@@ -23,6 +23,13 @@ impl NodeService {
         let range = request.capacity_range.as_ref().map(SizeRange::parse).transpose()?;
         let volume_use = request.volume_capability.as_ref().map(|it| VolumeUse::parse(Some(it))).transpose()?;
         field::map("secrets", &request.secrets)?;
+        // Where nobody else grows it, what the controller does elsewhere is done here, on what is known once it is locked.
+        let held = match id.as_ref().filter(|_| range.is_some()) {
+            Some(id) if !self.state.capabilities.controller(Controller::ExpandVolume) => {
+                Some(self.state.locks.hold(Object::Volume(id.clone()), Hold::Exclusive)?)
+            }
+            _ => None,
+        };
         let volume = self.find(id, &request.volume_id)?;
         if let Some(volume_use) = volume_use {
             let supported = volume_use.supported_for(&volume, &self.state.capabilities);
@@ -35,15 +42,14 @@ impl NodeService {
             None => volume.capacity,
             Some(range) => growth::target(&volume, range, &self.state)?,
         };
-        if capacity > volume.capacity {
-            if self.state.capabilities.controller(Controller::ExpandVolume) {
+        match held {
+            Some(held) => growth::grow(&self.state, held, volume.clone(), capacity).await?,
+            None if capacity > volume.capacity => {
                 let (id, size) = (&volume.id, volume.capacity);
                 let why = format!("volume {id} has {size} bytes: grow it with ControllerExpandVolume first");
                 return Err(Refusal::OutOfRange(why));
             }
-            // Nobody else grows it: what the controller does elsewhere is done here.
-            let held = self.state.locks.hold(Object::Volume(volume.id.clone()), Hold::Exclusive)?;
-            growth::grow(&self.state, held, volume.clone(), capacity).await?;
+            None => {}
         }
         self.state.mount_pods.resized(&volume.id).await?;
         Ok(v1::NodeExpandVolumeResponse { capacity_bytes: signed(capacity) })
