@@ -224,6 +224,26 @@ impl Request {
         })
     }
 
+    /// The id of the volume that the request is about; `None` where it names none, or several.
+    pub const fn volume_id(&self) -> Option<&String> {
+        Some(match self {
+            Self::DeleteVolume(it) => &it.volume_id,
+            Self::ControllerPublishVolume(it) => &it.volume_id,
+            Self::ControllerUnpublishVolume(it) => &it.volume_id,
+            Self::ValidateVolumeCapabilities(it) => &it.volume_id,
+            Self::ControllerGetVolume(it) => &it.volume_id,
+            Self::ControllerModifyVolume(it) => &it.volume_id,
+            Self::ControllerExpandVolume(it) => &it.volume_id,
+            Self::NodeStageVolume(it) => &it.volume_id,
+            Self::NodeUnstageVolume(it) => &it.volume_id,
+            Self::NodePublishVolume(it) => &it.volume_id,
+            Self::NodeUnpublishVolume(it) => &it.volume_id,
+            Self::NodeGetVolumeStats(it) => &it.volume_id,
+            Self::NodeExpandVolume(it) => &it.volume_id,
+            _ => return None,
+        })
+    }
+
     /// The request as a message whose fields can be walked.
     pub fn to_dynamic(&self) -> DynamicMessage {
         dynamic(Self::descriptor(self.rpc()), &self.encode())

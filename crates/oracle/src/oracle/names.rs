@@ -90,20 +90,7 @@ impl Names {
         let id = match operation.request() {
             Request::CreateVolume(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
             Request::CreateVolume(r) => return Some(Key::Name(r.name.clone())),
-            Request::DeleteVolume(r) => &r.volume_id,
-            Request::ControllerPublishVolume(r) => &r.volume_id,
-            Request::ControllerUnpublishVolume(r) => &r.volume_id,
-            Request::ValidateVolumeCapabilities(r) => &r.volume_id,
-            Request::ControllerGetVolume(r) => &r.volume_id,
-            Request::ControllerModifyVolume(r) => &r.volume_id,
-            Request::ControllerExpandVolume(r) => &r.volume_id,
-            Request::NodeStageVolume(r) => &r.volume_id,
-            Request::NodeUnstageVolume(r) => &r.volume_id,
-            Request::NodePublishVolume(r) => &r.volume_id,
-            Request::NodeUnpublishVolume(r) => &r.volume_id,
-            Request::NodeGetVolumeStats(r) => &r.volume_id,
-            Request::NodeExpandVolume(r) => &r.volume_id,
-            _ => return None,
+            request => request.volume_id()?,
         };
         Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.volume(id, operation.started) })
     }

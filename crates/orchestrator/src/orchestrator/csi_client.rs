@@ -105,23 +105,11 @@ impl Turns {
 }
 
 /// The volume that a call is about.
-fn volume_of(request: &Request) -> Option<&str> {
-    Some(match request {
-        Request::DeleteVolume(request) => &request.volume_id,
-        Request::ControllerPublishVolume(request) => &request.volume_id,
-        Request::ControllerUnpublishVolume(request) => &request.volume_id,
-        Request::ControllerExpandVolume(request) => &request.volume_id,
-        Request::ControllerModifyVolume(request) => &request.volume_id,
-        Request::ControllerGetVolume(request) => &request.volume_id,
-        Request::CreateSnapshot(request) => &request.source_volume_id,
-        Request::NodeStageVolume(request) => &request.volume_id,
-        Request::NodeUnstageVolume(request) => &request.volume_id,
-        Request::NodePublishVolume(request) => &request.volume_id,
-        Request::NodeUnpublishVolume(request) => &request.volume_id,
-        Request::NodeExpandVolume(request) => &request.volume_id,
-        Request::NodeGetVolumeStats(request) => &request.volume_id,
-        _ => return None,
-    })
+fn volume_of(request: &Request) -> Option<&String> {
+    match request {
+        Request::CreateSnapshot(request) => Some(&request.source_volume_id),
+        request => request.volume_id(),
+    }
 }
 
 /// The connection of one component to one of the driver's processes.
@@ -156,7 +144,7 @@ impl CsiClient {
         };
         let (driver, recorder, component) = (&self.driver, &self.context.recorder, &self.component);
         let asks_again = self.context.departs(Departure::AskAgain);
-        if let Some(refusal) = self.context.refusals.find(driver, &request).filter(|_| !asks_again) {
+        if !asks_again && let Some(refusal) = self.context.refusals.find(driver, &request) {
             return Err(refusal);
         }
         let answer = match self.context.nemesis.fate(&request) {

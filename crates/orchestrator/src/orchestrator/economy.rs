@@ -33,10 +33,14 @@ enum Holding {
     Volume(String),
     Snapshot(String),
     GroupSnapshot(String),
+    /// Volume and node.
     Attached(String, String),
-    Staged(String, String, String),
-    Published(String, String, String),
+    Staged(Place),
+    Published(Place),
 }
+
+/// Node, volume and path.
+type Place = (String, String, String);
 
 /// What a call did, once it was answered OK.
 enum Effect {
@@ -102,22 +106,10 @@ fn effect(call: &Call, reply: &Reply) -> Option<Effect> {
         (Request::DeleteVolumeGroupSnapshot(one), _) => Takes(GroupSnapshot(one.group_snapshot_id.clone())),
         (Request::ControllerPublishVolume(one), _) => Makes(Attached(one.volume_id.clone(), one.node_id.clone())),
         (Request::ControllerUnpublishVolume(one), _) => Takes(Attached(one.volume_id.clone(), one.node_id.clone())),
-        (Request::NodeStageVolume(one), _) => {
-            let (node, volume, path) = at(&one.volume_id, &one.staging_target_path);
-            Makes(Staged(node, volume, path))
-        }
-        (Request::NodeUnstageVolume(one), _) => {
-            let (node, volume, path) = at(&one.volume_id, &one.staging_target_path);
-            Takes(Staged(node, volume, path))
-        }
-        (Request::NodePublishVolume(one), _) => {
-            let (node, volume, path) = at(&one.volume_id, &one.target_path);
-            Makes(Published(node, volume, path))
-        }
-        (Request::NodeUnpublishVolume(one), _) => {
-            let (node, volume, path) = at(&one.volume_id, &one.target_path);
-            Takes(Published(node, volume, path))
-        }
+        (Request::NodeStageVolume(one), _) => Makes(Staged(at(&one.volume_id, &one.staging_target_path))),
+        (Request::NodeUnstageVolume(one), _) => Takes(Staged(at(&one.volume_id, &one.staging_target_path))),
+        (Request::NodePublishVolume(one), _) => Makes(Published(at(&one.volume_id, &one.target_path))),
+        (Request::NodeUnpublishVolume(one), _) => Takes(Published(at(&one.volume_id, &one.target_path))),
         (Request::ControllerExpandVolume(one), Reply::ControllerExpandVolume(grown)) => {
             Grows(one.volume_id.clone(), String::new(), grown.capacity_bytes)
         }
