@@ -1,12 +1,13 @@
 //! What is left at a target by a publish that failed, or whose caller gave up. The specification says nothing of it, and so
 //! this only warns: whoever gives up there takes nothing away any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tonic::Code;
 
 use super::{
     judge::Judge,
+    objects::SHOWN,
     operation::Operation,
     ruling::{Answer, Mark, advise, is_definite, is_transient},
     volume::Place,
@@ -31,7 +32,8 @@ struct Target {
     given_up: Option<(usize, String)>,
     /// A later unpublish said that nothing is there.
     withdrawn: bool,
-    calls: Vec<CallId>,
+    /// The last calls there, for a finding to show.
+    calls: VecDeque<CallId>,
 }
 
 impl Target {
@@ -114,7 +116,10 @@ impl<'h> Judge<'h> {
             Request::NodeUnpublishVolume(r) => target.unpublished(&r.volume_id, operation, answer),
             _ => *target = Target::default(),
         }
-        target.calls.push(operation.call.id);
+        target.calls.push_back(operation.call.id);
+        if target.calls.len() > SHOWN {
+            target.calls.pop_front();
+        }
     }
 
     /// Judges what is seen at a path; by which calls.
@@ -123,7 +128,7 @@ impl<'h> Judge<'h> {
             return Default::default();
         }
         let target = self.leftovers.0.entry(place.clone()).or_default();
-        (target.seen(kind, mounts), target.calls.clone())
+        (target.seen(kind, mounts), target.calls.iter().copied().collect())
     }
 
     fn is_worked_at(&self, node: &str, path: &str) -> bool {

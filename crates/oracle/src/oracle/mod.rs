@@ -22,6 +22,8 @@ mod duties;
 #[cfg(test)]
 mod duties_tests;
 mod excess;
+#[cfg(test)]
+mod excused_tests;
 mod flags;
 mod group;
 mod judge;

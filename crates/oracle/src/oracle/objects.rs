@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many calls a finding shows at most, beside the one that created the object.
-const SHOWN: usize = 8;
+pub(super) const SHOWN: usize = 8;
 
 /// A kind of object that calls act on, and whose possible states are followed.
 pub(super) trait Subject: Clone + Eq + Hash {

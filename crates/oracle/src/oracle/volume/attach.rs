@@ -305,9 +305,7 @@ pub(super) fn unpublish_marks(
     answer: Answer<'_>,
     marks: &mut Vec<Mark>,
 ) {
-    let is_oversized =
-        fields::is_oversized_id(&request.volume_id, false) || fields::is_oversized_id(&request.node_id, true);
-    if request.volume_id.is_empty() || state.lenient || is_oversized {
+    if request.volume_id.is_empty() || state.lenient || fields::has_oversized_id(operation.request()) {
         return;
     }
     let rules = if operation.invented(&request.node_id) {

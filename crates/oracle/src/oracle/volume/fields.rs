@@ -122,56 +122,50 @@ pub(crate) fn oversized(expectation: &mut Expectation, field: &str, text: &str) 
     longer(expectation, field, text, LONGEST);
 }
 
-/// Ids over their limit may be refused, whether or not anything has them.
-pub(crate) fn oversized_ids(expectation: &mut Expectation, request: &Request) {
-    let node = match request {
-        Request::ControllerPublishVolume(r) => r.node_id.as_str(),
-        Request::ControllerUnpublishVolume(r) => r.node_id.as_str(),
-        _ => "",
-    };
-    longer(expectation, "node_id", node, LONGEST_NODE_ID);
-    let of = |expectation: &mut Expectation, field: &str, ids: &[String]| {
-        ids.iter().for_each(|id| longer(expectation, field, id, LONGEST));
-    };
-    let one = std::slice::from_ref;
+/// A field with an id, the id, and its limit in bytes.
+type Id<'r> = (&'static str, &'r str, usize);
+
+/// The ids that a request names.
+fn ids(request: &Request) -> Vec<Id<'_>> {
+    const fn id<'r>(field: &'static str, id: &'r str) -> Id<'r> {
+        (field, id, LONGEST)
+    }
+    let mut found: Vec<Id<'_>> = request.volume_id().map(|volume| id("volume_id", volume)).into_iter().collect();
     match request {
-        Request::DeleteVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ControllerPublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ControllerUnpublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ValidateVolumeCapabilities(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ControllerGetVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ControllerModifyVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::ControllerExpandVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodeStageVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodeUnstageVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodePublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodeUnpublishVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodeGetVolumeStats(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::NodeExpandVolume(r) => of(expectation, "volume_id", one(&r.volume_id)),
-        Request::CreateSnapshot(r) => of(expectation, "source_volume_id", one(&r.source_volume_id)),
-        Request::DeleteSnapshot(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
-        Request::GetSnapshot(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
-        Request::CreateVolumeGroupSnapshot(r) => of(expectation, "source_volume_ids", &r.source_volume_ids),
+        Request::ControllerPublishVolume(r) => found.push(("node_id", &r.node_id, LONGEST_NODE_ID)),
+        Request::ControllerUnpublishVolume(r) => found.push(("node_id", &r.node_id, LONGEST_NODE_ID)),
+        Request::CreateSnapshot(r) => found.push(id("source_volume_id", &r.source_volume_id)),
+        Request::DeleteSnapshot(r) => found.push(id("snapshot_id", &r.snapshot_id)),
+        Request::GetSnapshot(r) => found.push(id("snapshot_id", &r.snapshot_id)),
+        Request::CreateVolumeGroupSnapshot(r) => {
+            found.extend(r.source_volume_ids.iter().map(|one| id("source_volume_ids", one)));
+        }
         Request::GetVolumeGroupSnapshot(r) => {
-            of(expectation, "group_snapshot_id", one(&r.group_snapshot_id));
-            of(expectation, "snapshot_ids", &r.snapshot_ids);
+            found.push(id("group_snapshot_id", &r.group_snapshot_id));
+            found.extend(r.snapshot_ids.iter().map(|one| id("snapshot_ids", one)));
         }
         Request::DeleteVolumeGroupSnapshot(r) => {
-            of(expectation, "group_snapshot_id", one(&r.group_snapshot_id));
-            of(expectation, "snapshot_ids", &r.snapshot_ids);
+            found.push(id("group_snapshot_id", &r.group_snapshot_id));
+            found.extend(r.snapshot_ids.iter().map(|one| id("snapshot_ids", one)));
         }
-        Request::GetMetadataAllocated(r) => of(expectation, "snapshot_id", one(&r.snapshot_id)),
+        Request::GetMetadataAllocated(r) => found.push(id("snapshot_id", &r.snapshot_id)),
         Request::GetMetadataDelta(r) => {
-            of(expectation, "base_snapshot_id", one(&r.base_snapshot_id));
-            of(expectation, "target_snapshot_id", one(&r.target_snapshot_id));
+            found.push(id("base_snapshot_id", &r.base_snapshot_id));
+            found.push(id("target_snapshot_id", &r.target_snapshot_id));
         }
         _ => {}
     }
+    found
 }
 
-/// Whether an id is longer than it may be.
-pub(crate) fn is_oversized_id(id: &str, is_of_a_node: bool) -> bool {
-    id.len() > if is_of_a_node { LONGEST_NODE_ID } else { LONGEST }
+/// Ids over their limit may be refused, whether or not anything has them.
+pub(crate) fn oversized_ids(expectation: &mut Expectation, request: &Request) {
+    ids(request).into_iter().for_each(|(field, id, longest)| longer(expectation, field, id, longest));
+}
+
+/// Whether one of the request's ids is longer than it may be.
+pub(crate) fn has_oversized_id(request: &Request) -> bool {
+    ids(request).into_iter().any(|(_, id, longest)| id.len() > longest)
 }
 
 fn longer(expectation: &mut Expectation, field: &str, text: &str, longest: usize) {

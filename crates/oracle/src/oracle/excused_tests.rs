@@ -1,0 +1,155 @@
+//! Requests that may be refused for a reason of their own, beside like ones that may not.
+
+use tonic::Code;
+
+use super::judge;
+use crate::{
+    csi::v1::{
+        self,
+        controller_service_capability::{Rpc as Offered, Type as Kind, rpc::Type as Controller},
+        node_service_capability as node, plugin_capability as plugin,
+        volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode},
+    },
+    history::{Header, Recorder, Reply, Request},
+};
+
+/// A driver with one volume of 10 bytes, `1`, published at `/target`, and one snapshot of it, `s`.
+struct Driver(Recorder);
+
+impl Driver {
+    fn new() -> Self {
+        let driver = Self(Recorder::new(Header::default(), None));
+        let service = plugin::Service { r#type: plugin::service::Type::SnapshotMetadataService.into() };
+        let capabilities = vec![v1::PluginCapability { r#type: Some(plugin::Type::Service(service)) }];
+        driver.ok(v1::GetPluginCapabilitiesRequest {}, v1::GetPluginCapabilitiesResponse { capabilities });
+        use Controller::{CreateDeleteSnapshot, CreateDeleteVolume, ExpandVolume, PublishUnpublishVolume};
+        let capabilities = [CreateDeleteVolume, CreateDeleteSnapshot, PublishUnpublishVolume, ExpandVolume]
+            .map(|one| v1::ControllerServiceCapability { r#type: Some(Kind::Rpc(Offered { r#type: one.into() })) })
+            .to_vec();
+        driver.ok(v1::ControllerGetCapabilitiesRequest {}, v1::ControllerGetCapabilitiesResponse { capabilities });
+        let rpc = node::Rpc { r#type: node::rpc::Type::ExpandVolume.into() };
+        let capabilities = vec![v1::NodeServiceCapability { r#type: Some(node::Type::Rpc(rpc)) }];
+        driver.ok(v1::NodeGetCapabilitiesRequest {}, v1::NodeGetCapabilitiesResponse { capabilities });
+        let create = v1::CreateVolumeRequest {
+            name: "a".into(),
+            volume_capabilities: vec![capability("")],
+            ..Default::default()
+        };
+        let volume = Some(v1::Volume { volume_id: "1".into(), capacity_bytes: 10, ..Default::default() });
+        driver.ok(create, v1::CreateVolumeResponse { volume });
+        let publish = v1::NodePublishVolumeRequest {
+            volume_id: "1".into(),
+            target_path: "/target".into(),
+            volume_capability: Some(capability("")),
+            ..Default::default()
+        };
+        driver.ok(publish, v1::NodePublishVolumeResponse {});
+        let cut = v1::CreateSnapshotRequest { source_volume_id: "1".into(), name: "s".into(), ..Default::default() };
+        let snapshot = v1::Snapshot {
+            snapshot_id: "s".into(),
+            source_volume_id: "1".into(),
+            size_bytes: 10,
+            ready_to_use: true,
+            ..Default::default()
+        };
+        driver.ok(cut, v1::CreateSnapshotResponse { snapshot: Some(snapshot) });
+        driver
+    }
+
+    fn ok(&self, request: impl Into<Request>, reply: impl Into<Reply>) {
+        let request = request.into();
+        let call = self.0.call("plugin", if request.rpc().is_node() { "node" } else { "" }, "scenario", &request);
+        self.0.reply(call, reply.into());
+    }
+}
+
+/// The rules that are found broken or warned of when such a request is refused.
+fn blamed(request: impl Into<Request>, made_up: Option<&str>, code: Code) -> Vec<&'static str> {
+    let (driver, request) = (Driver::new(), request.into());
+    made_up.into_iter().for_each(|id| driver.0.invent(id));
+    let node = if request.rpc().is_node() { "node" } else { "" };
+    let call = driver.0.call("plugin", node, "scenario", &request);
+    driver.0.status(call, code as i32, "no", 0);
+    judge(&driver.0.history()).findings.iter().map(|one| one.rule.as_str()).collect()
+}
+
+fn capability(fs_type: &str) -> v1::VolumeCapability {
+    let mount = MountVolume { fs_type: fs_type.into(), ..Default::default() };
+    v1::VolumeCapability {
+        access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
+        access_type: Some(AccessType::Mount(mount)),
+    }
+}
+
+#[test]
+fn an_id_over_its_limit_may_be_refused_and_one_at_its_limit_is_only_unknown() {
+    for (length, excused) in [(128, false), (129, true)] {
+        let id = "x".repeat(length);
+        let volume = v1::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+        let snapshot = v1::DeleteSnapshotRequest { snapshot_id: id.clone(), ..Default::default() };
+        let metadata = v1::GetMetadataAllocatedRequest { snapshot_id: id.clone(), ..Default::default() };
+        let detach = v1::ControllerUnpublishVolumeRequest { volume_id: id.clone(), ..Default::default() };
+        for (request, rule) in [
+            (Request::from(volume), "CTRL-DELETE-003"),
+            (snapshot.into(), "CTRL-SNAPDELETE-003"),
+            (metadata.into(), "META-ALLOCATED-025"),
+            (detach.into(), "CTRL-UNPUBLISH-007"),
+        ] {
+            let rpc = request.rpc();
+            let blamed = blamed(request, Some(&id), Code::InvalidArgument);
+            assert_eq!(blamed.contains(&rule), !excused, "{rpc}, {length} bytes: {blamed:?}");
+        }
+    }
+}
+
+#[test]
+fn ids_of_nodes_have_a_limit_of_their_own() {
+    for (length, excused) in [(129, false), (256, false), (257, true)] {
+        let node_id = "x".repeat(length);
+        let request = v1::ControllerUnpublishVolumeRequest {
+            volume_id: "2".into(),
+            node_id: node_id.clone(),
+            ..Default::default()
+        };
+        let blamed = blamed(request, Some(&node_id), Code::InvalidArgument);
+        assert_eq!(blamed.contains(&"CTRL-UNPUBLISH-008"), !excused, "{length} bytes: {blamed:?}");
+    }
+}
+
+#[test]
+fn a_volume_need_not_grow_for_a_mount_that_it_was_not_made_for() {
+    for (fs_type, expected) in [("", true), ("other", false)] {
+        let request = v1::ControllerExpandVolumeRequest {
+            volume_id: "1".into(),
+            capacity_range: Some(v1::CapacityRange { required_bytes: 5, limit_bytes: 0 }),
+            volume_capability: Some(capability(fs_type)),
+            ..Default::default()
+        };
+        let blamed = blamed(request, None, Code::InvalidArgument);
+        assert_eq!(blamed.contains(&"CTRL-EXPAND-003"), expected, "{fs_type:?}: {blamed:?}");
+    }
+}
+
+#[test]
+fn a_range_without_a_size_may_be_refused_on_the_node() {
+    for (required_bytes, expected) in [(5, true), (0, false)] {
+        let request = v1::NodeExpandVolumeRequest {
+            volume_id: "1".into(),
+            volume_path: "/target".into(),
+            capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes: 0 }),
+            ..Default::default()
+        };
+        let blamed = blamed(request, None, Code::InvalidArgument);
+        assert_eq!(blamed.contains(&"NODE-EXPAND-003"), expected, "{required_bytes}: {blamed:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_without_metadata_may_say_so_before_it_looks_at_the_offset() {
+    for (code, expected) in [(Code::FailedPrecondition, false), (Code::OutOfRange, false), (Code::NotFound, true)] {
+        let request =
+            v1::GetMetadataAllocatedRequest { snapshot_id: "s".into(), starting_offset: -1, ..Default::default() };
+        let blamed = blamed(request, None, code);
+        assert_eq!(blamed.contains(&"META-ALLOCATED-027"), expected, "{code:?}: {blamed:?}");
+    }
+}
