@@ -38,6 +38,10 @@ pub(crate) trait Calls<S> {
     /// Whether two calls are the same request with the same answer, of which `first` ends sooner. Of such twins the one
     /// that has to be done sooner may as well be done first.
     fn is_twin_before(&self, first: CallId, second: CallId) -> bool;
+
+    /// What is left to say of a state in which the call has not taken effect and never will: it may have been cut off in the
+    /// midst of its work.
+    fn cut_off(&self, state: S, call: CallId) -> S;
 }
 
 #[derive(Clone, Debug)]
@@ -188,7 +192,7 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
                     }
                 }
                 if is_kept {
-                    next.push(current.without(&over));
+                    next.push(current.cut_off(&over, calls));
                 }
             }
         }
@@ -281,6 +285,14 @@ impl<S: Clone> Configuration<S> {
         let mut marks = self.marks.clone();
         marks.insert(call, branch.marks);
         Self { world, marks }
+    }
+
+    /// The configuration once these calls are over, whether they have taken effect or not.
+    fn cut_off(mut self, over: &[CallId], calls: &dyn Calls<S>) -> Self {
+        for &call in self.world.pending.iter().filter(|call| over.contains(call)) {
+            self.world.state = calls.cut_off(self.world.state, call);
+        }
+        self.without(over)
     }
 
     /// The configuration once nothing more is to be heard of these calls.

@@ -121,6 +121,10 @@ impl Calls<State> for Case {
     fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
         self.ops[first.0 as usize] == self.ops[second.0 as usize] && self.ended(first) < self.ended(second)
     }
+
+    fn cut_off(&self, state: State, _: CallId) -> State {
+        state
+    }
 }
 
 /// The engine's word: the position of the first end that no world explains.
@@ -297,6 +301,10 @@ impl Calls<u64> for Bits {
 
     fn is_twin_before(&self, _: CallId, _: CallId) -> bool {
         false
+    }
+
+    fn cut_off(&self, state: u64, _: CallId) -> u64 {
+        state
     }
 }
 

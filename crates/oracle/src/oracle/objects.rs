@@ -39,6 +39,9 @@ pub(super) trait Subject: Clone + Eq + Hash {
     /// All ways in which the call takes effect in the state.
     fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self>;
 
+    /// A state in which a call that was cut off has not taken effect.
+    fn cut_off(self, operation: &Operation<'_>) -> Self;
+
     /// The id that a create gives to a new object, and the rule that wants it to be the object's own.
     fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)>;
 
@@ -256,5 +259,12 @@ impl<S: Subject> Calls<S> for On<'_, '_, S> {
 
     fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
         self.0.operations.is_twin_before(first, second)
+    }
+
+    fn cut_off(&self, state: S, call: CallId) -> S {
+        match self.0.operations.get(call) {
+            Some(one) => state.cut_off(one),
+            None => state,
+        }
     }
 }

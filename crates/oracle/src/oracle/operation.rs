@@ -47,6 +47,11 @@ impl<'h> Operation<'h> {
         }
     }
 
+    /// Whether it was answered OK: only that promises that its work is done.
+    pub(crate) fn is_ok(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Reply { .. }))
+    }
+
     /// Whether the caller made the id up.
     pub(crate) fn invented(&self, id: &str) -> bool {
         self.call.invented.iter().any(|invented| invented == id)

@@ -193,6 +193,32 @@ fn a_publish_that_a_kill_cut_off_may_have_come_after_an_unpublish_whose_answer_w
     }
 }
 
+/// The directory of a target that an unpublish had emptied, or a publish had made, when it was killed was held against the driver.
+#[test]
+fn what_a_kill_left_half_done_is_held_against_nobody_until_it_is_unpublished_again() {
+    for is_unpublish in [true, false] {
+        for (again, expected) in [(false, &[][..]), (true, &["NODE-UNPUBLISH-010"][..])] {
+            let history = OneVolume::with(&[]);
+            let call = history.publish();
+            history.published(call);
+            if !is_unpublish {
+                let call = history.unpublish();
+                history.unpublished(call);
+            }
+            let cut = if is_unpublish { history.unpublish() } else { history.publish() };
+            history.killed();
+            history.0.lost(cut, Lost::Connection);
+            history.restarted();
+            if again {
+                let call = history.unpublish();
+                history.unpublished(call);
+            }
+            history.seen(PathKind::Directory, 0);
+            assert_eq!(history.violations(), expected, "an unpublish: {is_unpublish}, again: {again}");
+        }
+    }
+}
+
 /// A mount that is read-only by its attachment fits a request for a read-only one.
 #[test]
 fn a_target_of_a_read_only_attachment_is_compatible_with_either_readonly_flag() {

@@ -121,6 +121,10 @@ impl Subject for Snapshot {
         apply(world, state, operation)
     }
 
+    fn cut_off(self, _: &Operation<'_>) -> Self {
+        self
+    }
+
     /// Specification line 1988.
     fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)> {
         let Answer::Ok(Reply::CreateSnapshot(reply)) = answer else { return None };

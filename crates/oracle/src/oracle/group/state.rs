@@ -144,6 +144,10 @@ impl Subject for Group {
         }
     }
 
+    fn cut_off(self, _: &Operation<'_>) -> Self {
+        self
+    }
+
     /// Specification line 3041.
     fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)> {
         let Answer::Ok(Reply::CreateVolumeGroupSnapshot(reply)) = answer else { return None };

@@ -384,6 +384,8 @@ pub(super) fn effect_unpublish(
     let mut after = state.clone();
     let place = (operation.call.node.clone(), request.target_path.clone());
     after.publications.remove(&place);
-    after.withdrawn.insert(place);
+    if operation.is_ok() {
+        after.withdrawn.insert(place);
+    }
     after
 }

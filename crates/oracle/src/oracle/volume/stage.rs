@@ -164,7 +164,9 @@ pub(super) fn effect_unstage(
     let place = (operation.call.node.clone(), request.staging_target_path.clone());
     after.stagings.remove(&place);
     after.mounted.remove(&place);
-    after.unstaged.insert(place);
+    if operation.is_ok() {
+        after.unstaged.insert(place);
+    }
     after
 }
 

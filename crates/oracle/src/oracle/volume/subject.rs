@@ -41,6 +41,19 @@ impl Subject for Volume {
         rules::apply(world, state, operation)
     }
 
+    /// What it was to put to a path, or to take from there, may be there in part.
+    fn cut_off(mut self, operation: &Operation<'_>) -> Self {
+        let node = || operation.call.node.clone();
+        match operation.request() {
+            Request::NodePublishVolume(r) => self.withdrawn.remove(&(node(), r.target_path.clone())),
+            Request::NodeUnpublishVolume(r) => self.withdrawn.remove(&(node(), r.target_path.clone())),
+            Request::NodeStageVolume(r) => self.unstaged.remove(&(node(), r.staging_target_path.clone())),
+            Request::NodeUnstageVolume(r) => self.unstaged.remove(&(node(), r.staging_target_path.clone())),
+            _ => false,
+        };
+        self
+    }
+
     /// Specification line 1031.
     fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)> {
         let Answer::Ok(Reply::CreateVolume(reply)) = answer else { return None };
