@@ -3,7 +3,9 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Write as _},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,12 @@ use super::{Event, EventKind};
 
 /// The version of the format; a reader refuses others.
 pub const FORMAT: u32 = 1;
+
+/// Lines that are read before they are turned into events, on all processors at once: that takes longer than reading.
+const BATCH: usize = 16_384;
+
+/// Fewer lines than this are not worth a thread.
+const SHARE: usize = 1024;
 
 /// What stands on the first line.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -119,31 +127,40 @@ impl History {
     /// As [`History::read`].
     pub fn parse(path: &Path, mut reader: impl BufRead) -> Result<Self, HistoryError> {
         let path = path.to_owned();
-        let mut line = Vec::new();
-        let mut next = |line: &mut Vec<u8>| {
-            line.clear();
-            reader.read_until(b'\n', line)
+        let mut next = || {
+            let mut line = Vec::new();
+            let read = reader.read_until(b'\n', &mut line);
+            read.map_err(|error| HistoryError::Read { path: path.clone(), error }).map(|_| line)
         };
-        next(&mut line).map_err(|error| HistoryError::Read { path: path.clone(), error })?;
-        let header: Header = serde_json::from_slice(&line)
+        let header: Header = serde_json::from_slice(&next()?)
             .map_err(|error| HistoryError::NoHeader { path: path.clone(), error: error.to_string() })?;
         if header.format != FORMAT {
             return Err(HistoryError::Version { path, found: header.format });
         }
         let mut events = Vec::new();
-        for number in 2.. {
-            let read = next(&mut line).map_err(|error| HistoryError::Read { path: path.clone(), error })?;
-            if read == 0 {
-                break;
+        let mut number = 2;
+        loop {
+            let mut lines = Vec::new();
+            while lines.len() < BATCH {
+                match next()? {
+                    line if line.is_empty() => break,
+                    line => lines.push(line),
+                }
             }
-            match serde_json::from_slice::<Event>(&line) {
-                Ok(event) => events.push(event),
-                Err(_) if line.last() != Some(&b'\n') => break,
-                Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
-                Err(error) => return Err(HistoryError::Line { path, line: number, error: error.to_string() }),
+            if lines.is_empty() {
+                return Ok(Self { header, events });
+            }
+            for (line, event) in lines.iter().zip(parsed(&lines)) {
+                match event {
+                    Ok(event) => events.push(event),
+                    // Only the last line can be cut off.
+                    Err(_) if line.last() != Some(&b'\n') => {}
+                    Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
+                    Err(error) => return Err(HistoryError::Line { path, line: number, error: error.to_string() }),
+                }
+                number += 1;
             }
         }
-        Ok(Self { header, events })
     }
 
     /// The last moment of the history, in microseconds since its beginning.
@@ -155,6 +172,22 @@ impl History {
     pub fn calls(&self) -> usize {
         self.events.iter().filter(|event| matches!(event.kind, EventKind::Call(_))).count()
     }
+}
+
+/// The events of the lines, in their order.
+fn parsed(lines: &[Vec<u8>]) -> Vec<serde_json::Result<Event>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut shares = lines.chunks(lines.len().div_ceil(threads).max(SHARE));
+    let parse = |share: &[Vec<u8>]| share.iter().map(|line| serde_json::from_slice(line)).collect::<Vec<_>>();
+    let own = shares.next().unwrap_or_default();
+    thread::scope(|scope| {
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || parse(share))).collect();
+        let mut events = parse(own);
+        for other in others {
+            events.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        events
+    })
 }
 
 /// Writes a history, event by event.

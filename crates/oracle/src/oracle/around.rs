@@ -4,7 +4,7 @@ use super::{
     capability::{Access, Capability},
     judge::Judge,
     lists::Certain,
-    names::Names,
+    names::{Key, Names},
     objects::{Object, Objects},
     operation::Operation,
     snapshot::Snapshot,
@@ -67,10 +67,10 @@ impl Judge<'_> {
             Request::DeleteVolume(request) => around.snapshots = self.snapshots_of(&request.volume_id),
             Request::DeleteSnapshot(request) => around.restored = self.restored_from(&request.snapshot_id),
             Request::ControllerPublishVolume(request) => {
-                let holds = |object: &&Object<Volume>| {
+                let holds = |(_, object): &(&Key, &Object<Volume>)| {
                     object.certainly(|state| state.attachments.contains_key(&request.node_id))
                 };
-                around.attached = self.volumes.values().filter(holds).count();
+                around.attached = self.volumes.living().filter(holds).count();
             }
             _ => {}
         }
@@ -122,7 +122,7 @@ impl Judge<'_> {
     /// Whether a volume has snapshots, as far as this history made them.
     fn snapshots_of(&self, volume: &str) -> Existence {
         let mut result = Existence::Absent;
-        for object in self.groups.values() {
+        for (_, object) in self.groups.living() {
             if object.certainly(|state| state.existence == Existence::Absent) {
                 continue;
             }
@@ -130,7 +130,7 @@ impl Judge<'_> {
                 result = Existence::Unknown;
             }
         }
-        for object in self.snapshots.values() {
+        for (_, object) in self.snapshots.living() {
             if object.certainly(|state| state.existence == Existence::Absent) {
                 continue;
             }
@@ -158,7 +158,7 @@ impl Judge<'_> {
             )
         };
         let mut result = Existence::Absent;
-        for object in self.volumes.values() {
+        for (_, object) in self.volumes.living() {
             if object.certainly(|state| state.existence == Existence::Absent)
                 || !object.calls.iter().any(|&call| made_from(call))
             {

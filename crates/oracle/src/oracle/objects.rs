@@ -1,6 +1,8 @@
 //! The objects of a run: the calls on each volume or snapshot, and in which worlds it may be.
 
-use std::{collections::BTreeMap, hash::Hash, marker::PhantomData, ops::Deref};
+use std::{collections::BTreeSet, hash::Hash, marker::PhantomData, ops::Deref};
+
+use indexmap::IndexMap;
 
 use super::{
     configurations::{Applied, Calls, Configurations, Verdict},
@@ -32,6 +34,9 @@ pub(super) trait Subject: Clone + Eq + Hash {
 
     /// One of which the history does not tell where it comes from.
     fn foreign() -> Self;
+
+    /// Whether it does not exist.
+    fn is_absent(&self) -> bool;
 
     /// Whether it exists and is known by this id.
     fn is_known_as(&self, id: &str) -> bool;
@@ -70,7 +75,10 @@ impl<S: Clone + Eq + Hash> Object<S> {
 
     /// The calls that a finding shows: the first, and the last few up to this one.
     pub(super) fn evidence(&self, last: CallId) -> Vec<CallId> {
-        let upto: Vec<CallId> = self.calls.iter().copied().filter(|&call| call <= last).collect();
+        let upto = match self.calls.iter().rposition(|&call| call == last) {
+            Some(at) => &self.calls[..=at],
+            None => &self.calls,
+        };
         let tail = upto.len().saturating_sub(SHOWN);
         let mut shown: Vec<CallId> = upto.first().copied().into_iter().chain(upto[tail..].iter().copied()).collect();
         shown.dedup();
@@ -93,10 +101,12 @@ impl<S: Clone + Eq + Hash> Object<S> {
     }
 }
 
-/// Objects of one kind by their key.
+/// Objects of one kind by their key, in the order in which they were first named.
 #[derive(Clone, Debug)]
 pub(super) struct Objects<S> {
-    objects: BTreeMap<Key, Object<S>>,
+    objects: IndexMap<Key, Object<S>>,
+    /// Where those are that may exist. In a long history most objects are long gone, and nobody asks for them any more.
+    living: BTreeSet<usize>,
     /// Whether there may be objects of which the history does not tell.
     in_the_middle: bool,
 }
@@ -112,7 +122,7 @@ pub(super) enum Settled {
 }
 
 impl<S> Deref for Objects<S> {
-    type Target = BTreeMap<Key, Object<S>>;
+    type Target = IndexMap<Key, Object<S>>;
 
     fn deref(&self) -> &Self::Target {
         &self.objects
@@ -121,13 +131,18 @@ impl<S> Deref for Objects<S> {
 
 impl<S: Subject> Objects<S> {
     /// None yet. In a history that starts in the middle of things, a name may belong to an object from before.
-    pub(super) const fn new(in_the_middle: bool) -> Self {
-        Self { objects: BTreeMap::new(), in_the_middle }
+    pub(super) fn new(in_the_middle: bool) -> Self {
+        Self { objects: IndexMap::new(), living: BTreeSet::new(), in_the_middle }
     }
 
     /// The object that a call is about.
     pub(super) fn of(&self, names: &Names, operation: &Operation<'_>) -> Option<&Object<S>> {
         self.objects.get(&S::key(names, operation)?)
+    }
+
+    /// All of them but those of which it is certain that they do not exist.
+    pub(super) fn living(&self) -> impl Iterator<Item = (&Key, &Object<S>)> {
+        self.living.iter().filter_map(|&at| self.objects.get_index(at))
     }
 
     /// As [`Objects::of`], to be changed.
@@ -137,14 +152,18 @@ impl<S: Subject> Objects<S> {
 
     /// By its key, to be changed.
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Object<S>> {
-        self.objects.get_mut(key)
+        let (at, _, object) = self.objects.get_full_mut(key)?;
+        self.living.insert(at);
+        Some(object)
     }
 
     /// A call starts.
     pub(super) fn start(&mut self, names: &Names, operation: &Operation<'_>) {
         let Some(key) = S::key(names, operation) else { return };
         let in_the_middle = self.in_the_middle;
-        let object = self.objects.entry(key).or_insert_with_key(|key| {
+        let entry = self.objects.entry(key);
+        self.living.insert(entry.index());
+        let object = entry.or_insert_with_key(|key| {
             Object::new(match key {
                 // An id that nobody gave and nobody made up comes from before the history.
                 Key::Id(id) if !operation.invented(id) => S::foreign(),
@@ -161,8 +180,8 @@ impl<S: Subject> Objects<S> {
     /// An id that a create gives belongs to no other object of the kind that exists.
     pub(super) fn told(&mut self, names: &Names, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
         let (Some((rule, id)), Some(key)) = (S::given(answer), S::key(names, operation)) else { return Vec::new() };
-        let mut others = self.objects.iter().filter(|(other, _)| **other != key);
-        let taken = others.find(|(_, object)| object.certainly(|state| state.is_known_as(id)));
+        let has_it = |object: &Object<S>| object.certainly(|state| state.is_known_as(id));
+        let taken = self.living().find(|(other, object)| **other != key && has_it(object));
         let taken = taken.map(|(other, _)| other.clone());
         let mut marks = Vec::new();
         check(&mut marks, rule, taken.is_none(), || {
@@ -173,7 +192,7 @@ impl<S: Subject> Objects<S> {
             )
         });
         // Whatever is done to that id from now on may be done to either.
-        if let Some(object) = taken.and_then(|taken| self.objects.get_mut(&taken)) {
+        if let Some(object) = taken.and_then(|taken| self.get_mut(&taken)) {
             object.worlds.rebuild(S::foreign(), None);
         }
         marks
@@ -189,12 +208,12 @@ impl<S: Subject> Objects<S> {
     ) -> Option<Settled> {
         let id = operation.call.id;
         let key = S::key(names, operation)?;
-        let object = self.objects.get_mut(&key)?;
+        let (at, _, object) = self.objects.get_full_mut(&key)?;
         let overlapped = object.open.iter().any(|&other| other != id);
         let explanation = object.worlds.finish(id, &On(world, PhantomData::<S>));
         object.open.retain(|&open| open != id);
         object.settled = operation.ended;
-        Some(match explanation {
+        let settled = match explanation {
             Verdict::Explained(mut marks) => {
                 if overlapped {
                     overlap::marks(operation, answer, &mut marks);
@@ -209,7 +228,11 @@ impl<S: Subject> Objects<S> {
             Verdict::Inconclusive => {
                 Settled::Inconclusive(format!("{} {key:?}: too many calls at once or lost to follow", S::KIND))
             }
-        })
+        };
+        if object.certainly(S::is_absent) {
+            self.living.remove(&at);
+        }
+        Some(settled)
     }
 
     /// No answer will come.
@@ -240,6 +263,7 @@ impl<S: Subject> Objects<S> {
     /// Nothing from before is held against the driver any more.
     pub(super) fn forget(&mut self) {
         self.objects.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
+        self.living.extend(0..self.objects.len());
     }
 }
 

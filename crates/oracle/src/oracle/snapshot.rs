@@ -113,6 +113,10 @@ impl Subject for Snapshot {
         Self::foreign()
     }
 
+    fn is_absent(&self) -> bool {
+        self.existence == Existence::Absent
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }

@@ -105,7 +105,7 @@ fn is_alive(groups: &Objects<Group>, operation: &Operation<'_>, id: &str) -> boo
 }
 
 fn is_member_of(groups: &Objects<Group>, operation: &Operation<'_>, id: &str, holds: impl Fn(&Group) -> bool) -> bool {
-    groups.values().any(|object| {
+    groups.living().any(|(_, object)| {
         object.is_quiet_since(operation)
             && object
                 .certainly(|state| holds(state) && state.members.as_ref().is_some_and(|members| members.contains(id)))

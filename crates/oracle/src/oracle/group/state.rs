@@ -112,6 +112,10 @@ impl Subject for Group {
         Self { existence: Existence::Unknown, lenient: true, ..Self::absent() }
     }
 
+    fn is_absent(&self) -> bool {
+        self.existence == Existence::Absent
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }

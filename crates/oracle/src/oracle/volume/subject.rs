@@ -33,6 +33,10 @@ impl Subject for Volume {
         Self::foreign()
     }
 
+    fn is_absent(&self) -> bool {
+        self.existence == Existence::Absent
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
