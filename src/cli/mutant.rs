@@ -115,25 +115,20 @@ impl Trial {
             Lane::Mounts | Lane::Process => Builder::new_multi_thread(),
         };
         let runtime = runtime.enable_all().start_paused(self.lane == Lane::Memory).build().map_err(Failure::ours)?;
-        let findings = runtime.block_on(self.findings(directory.path(), scenarios));
+        let tried = runtime.block_on(self.findings(directory.path(), scenarios));
         match self.lane {
             // What a fault keeps busy is not waited for.
             Lane::Memory => runtime.shutdown_background(),
             // What is being mounted when the fault is found is waited for, so that it can be taken away.
             Lane::Mounts | Lane::Process => runtime.shutdown_timeout(LAST_MOUNTS),
         }
-        #[cfg(target_os = "linux")]
-        if self.lane != Lane::Memory {
-            // The second time takes what was started meanwhile.
-            for _ in 0..2 {
-                end_processes_of(directory.path());
-                unmount_below(directory.path());
-            }
-        }
-        Ok(self.verdict(&findings?))
+        clear(directory.path(), self.lane);
+        let (findings, calls) = tried?;
+        Ok(self.verdict(&findings, calls))
     }
 
-    async fn findings(&self, directory: &Path, scenarios: Option<&str>) -> Result<Vec<Finding>, Failure> {
+    /// What the run shows, in the order in which it shows it, and how many calls it made.
+    async fn findings(&self, directory: &Path, scenarios: Option<&str>) -> Result<(Vec<Finding>, usize), Failure> {
         let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let mut profile = Profile {
             other_nodes: vec!["node-b".into()],
@@ -182,7 +177,7 @@ impl Trial {
         let (history, _) = recorder.finish();
         let mut findings = judge(&history).findings;
         findings.sort_by_key(|finding| finding.calls.last().map_or(u64::MAX, |call| call.0));
-        Ok(findings)
+        Ok((findings, history.calls()))
     }
 
     /// The driver as a service of this process; a restart is played.
@@ -219,11 +214,17 @@ impl Trial {
         Ok(sut::Lane::Socket(endpoint.parse().map_err(Failure::ours)?))
     }
 
-    fn verdict(&self, findings: &[Finding]) -> Verdict {
+    fn verdict(&self, findings: &[Finding], calls: usize) -> Verdict {
         let (seeded, lane) = (self.seeded.as_ref(), self.lane);
         let entry = self.entry();
         let id = seeded.map_or("", |one| one.id);
         let first = findings.iter().find(|finding| counts(entry, finding));
+        // What is seen beside the calls, in a log or on the disk, no call shows by itself: it takes the run.
+        let (rpcs, replay_len) = match first.map(|finding| (finding.calls.len(), finding.calls.last())) {
+            None => (0, 0),
+            Some((_, None)) => (calls as u64, calls),
+            Some((shown, Some(last))) => (last.0 + 1, shown),
+        };
         let rules: BTreeSet<String> = findings
             .iter()
             .filter(|finding| finding.severity == Severity::Violation || entry.is_some_and(|entry| entry.advisory))
@@ -261,9 +262,12 @@ impl Trial {
                 kind,
                 detected: first.is_some(),
                 by_rules: rules.into_iter().collect(),
-                by: first.map(|finding| finding.scenario.clone()).unwrap_or_default(),
-                rpcs: first.and_then(|finding| finding.calls.last()).map_or(0, |call| call.0 + 1),
-                replay_len: first.map_or(0, |finding| finding.calls.len()),
+                by: match first.map(|finding| finding.scenario.as_str()) {
+                    Some("") => "the whole run".to_owned(),
+                    scenario => scenario.unwrap_or_default().to_owned(),
+                },
+                rpcs,
+                replay_len,
                 cut_short: false,
                 known_missed: entry.map(|entry| entry.missed.clone()).unwrap_or_default(),
                 peers: BTreeMap::new(),
@@ -310,10 +314,24 @@ impl Progress for Watch {
 
 /// A directory for a trial; in memory where that can be, since a driver with simulated mounts makes and removes thousands of
 /// small files.
-fn directory(lane: Lane) -> io::Result<TempDir> {
+pub(super) fn directory(lane: Lane) -> io::Result<TempDir> {
     const PREFIX: &str = "csi-certify-mutant-";
     let in_memory = (lane == Lane::Memory).then(|| TempDir::with_prefix_in(PREFIX, "/dev/shm")).and_then(Result::ok);
     in_memory.map_or_else(|| TempDir::with_prefix(PREFIX), Ok)
+}
+
+/// Ends what a faulty driver has started and takes away what it has mounted below the directory.
+pub(super) fn clear(directory: &Path, lane: Lane) {
+    #[cfg(target_os = "linux")]
+    if lane != Lane::Memory {
+        // The second time takes what was started meanwhile.
+        for _ in 0..2 {
+            end_processes_of(directory);
+            unmount_below(directory);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (directory, lane);
 }
 
 /// Ends what a trial started and nobody waits for any more: processes with the path of its directory, which no other trial

@@ -114,7 +114,7 @@ pub(super) async fn run(arguments: MutantsArguments) -> Result<Exit, Failure> {
                 let mut verdict = ended.map_err(Failure::ours)??;
                 verdict.cut_short(stop.is_cancelled());
                 for peer in &peers {
-                    verdict.peers.insert(peer.name.clone(), peer.detects(seeded.as_ref()).await?);
+                    verdict.peers.insert(peer.name.clone(), peer.detects(seeded.as_ref(), lane).await?);
                 }
                 anstream::eprintln!("{} of {count}: {}", at + 1, verdict.line());
                 Ok::<_, Failure>((at, verdict))

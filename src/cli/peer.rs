@@ -2,11 +2,13 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::exit::Failure;
-use crate::faults::Seeded;
+use super::{
+    exit::Failure,
+    mutant::{clear, directory},
+};
+use crate::faults::{Lane, Seeded};
 
 /// A tool and how it is run.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,17 +32,19 @@ impl FromStr for Peer {
 }
 
 impl Peer {
-    /// Whether the tool ends with an error against a driver with this fault.
+    /// Whether the tool ends with an error against a driver with this fault, in a program of its own; on real mounts where
+    /// the fault shows there.
     ///
     /// # Errors
     ///
     /// When the driver or the tool cannot be started.
-    pub(super) async fn detects(&self, seeded: Option<&Arc<Seeded>>) -> Result<bool, Failure> {
-        let directory = TempDir::with_prefix("csi-certify-peer-").map_err(Failure::ours)?;
+    pub(super) async fn detects(&self, seeded: Option<&Arc<Seeded>>, lane: Lane) -> Result<bool, Failure> {
+        let directory = directory(lane).map_err(Failure::ours)?;
+        let runtime = if lane == Lane::Memory { "memory" } else { "process" };
         let socket = directory.path().join("csi.sock");
         let endpoint = format!("unix://{}", socket.display());
         let mut driver = Command::new(std::env::current_exe().map_err(Failure::ours)?);
-        driver.args(["driver", "--runtime", "memory", "--endpoint", &endpoint, "--state-dir"]);
+        driver.args(["driver", "--runtime", runtime, "--endpoint", &endpoint, "--state-dir"]);
         driver.arg(directory.path().join("state")).args(["--max-volumes-per-node", "8"]);
         if let Some(seeded) = seeded {
             driver.args(["--fault", seeded.id]);
@@ -59,6 +63,7 @@ impl Peer {
         tool.arg("-c").arg(command).kill_on_drop(true).stdout(quiet()).stderr(quiet());
         let ended = tokio::time::timeout(LONGEST, tool.status()).await;
         driver.kill().await.map_err(Failure::ours)?;
+        clear(directory.path(), lane);
         match ended {
             Ok(status) => Ok(!status.map_err(Failure::usage)?.success()),
             // It got stuck, so something is wrong, and whoever waits for it sees that.

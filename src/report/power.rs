@@ -187,7 +187,7 @@ impl Matrix {
              nothing may be found. Written by `{command}`, which took {seconds} s on a machine that gave it\n\
              {processors} processors; do not edit.\n\n\
              Calls are counted in the run that found the fault: the greeting and the scenarios that aim at its rules, or all\n\
-             scenarios where these found nothing.\n"
+             scenarios where these found nothing. What is seen beside the calls, on the disk or in a log, takes the whole run.\n"
         );
         let _ = writeln!(
             page,
