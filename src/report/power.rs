@@ -197,6 +197,14 @@ impl Matrix {
         for (peer, (found, alarms)) in peers {
             let _ = writeln!(page, "- {peer}: {found} of {faults} faults detected, {alarms} false alarms.");
         }
+        if !peers.is_empty() {
+            let _ = writeln!(
+                page,
+                "\nA peer is run once against each of these drivers, whatever it lacks, with the same options for all. What makes it\n\
+                 end with an error is counted: against a faulty driver as detected, for whatever reason, and against a legal one as\n\
+                 a false alarm."
+            );
+        }
         let names: BTreeSet<&String> = peers.keys().collect();
         let columns: String = names.iter().map(|name| format!(" {name} |")).collect();
         let rule: String = names.iter().map(|_| "---|").collect();
