@@ -1,10 +1,10 @@
-//! Each rule seen to fail: answers of an honest history are changed one at a time, and the rule that forbids the change
-//! has to be among those that are broken.
+//! Each rule seen to fail: answers of an honest history are changed, one at a time or all of a kind, and the rule that
+//! forbids the change has to be among those that are broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use csi_certify::{
-    history::{Event, EventKind, History, Outcome, Reply, Status},
+    history::{CallId, Event, EventKind, History, Outcome, Reply, Status},
     oracle::{RuleStatus, judge},
     spec::RuleId,
 };
@@ -129,7 +129,10 @@ fn variants(message: &DynamicMessage, depth: usize) -> Vec<DynamicMessage> {
                 with(Value::List(vec![Value::Message(DynamicMessage::new(of.clone())); 2]));
             }
             (_, Value::List(items)) => {
-                with(Value::List(items.iter().skip(1).cloned().collect()));
+                for left_out in 0..items.len() {
+                    let others = items.iter().enumerate().filter(|(at, _)| *at != left_out);
+                    with(Value::List(others.map(|(_, item)| item.clone()).collect()));
+                }
                 with(Value::List(items.iter().chain(items.first()).cloned().collect()));
                 if let Some(Value::Message(first)) = items.first() {
                     for inner in variants(first, depth + 1) {
@@ -234,9 +237,73 @@ fn changed<'a>(
                 earlier.insert(rpcs[call], reply);
             }
         }
+        for changed in together(events, &rpcs, &own) {
+            failed.extend(broken(&changed));
+            changes += 1;
+        }
     }
     (changes, failed)
 }
+
+/// The events with several answers changed alike: those that a scenario gets to one RPC, and what the plugin and its node
+/// say of themselves at the beginning.
+fn together(events: &[Event], rpcs: &BTreeMap<CallId, &'static str>, own: &BTreeSet<CallId>) -> Vec<Vec<Event>> {
+    let mut answers: BTreeMap<(bool, &str), Vec<usize>> = BTreeMap::new();
+    for (at, event) in events.iter().enumerate() {
+        let EventKind::Return { call, outcome: Outcome::Reply { .. } | Outcome::Status(_) } = &event.kind else {
+            continue;
+        };
+        let rpc = rpcs[call];
+        if own.contains(call) || SELF_DESCRIPTIONS.contains(&rpc) {
+            answers.entry((own.contains(call), rpc)).or_default().push(at);
+        }
+    }
+    let mut found = Vec::new();
+    for ((is_own, _), positions) in answers {
+        let honest = |at: &usize| match &events[*at].kind {
+            EventKind::Return { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        let reply = |at: &usize| match honest(at)? {
+            Outcome::Reply { reply, .. } => Some(reply),
+            _ => None,
+        };
+        let mut with = |outcome: &dyn Fn(&usize) -> Option<Outcome>| {
+            let wrong: Vec<(usize, Outcome)> = positions.iter().filter_map(|at| Some((*at, outcome(at)?))).collect();
+            // One answer alone was changed before.
+            if wrong.len() <= usize::from(is_own) {
+                return;
+            }
+            let mut changed = events.to_vec();
+            for (at, wrong) in wrong {
+                if let EventKind::Return { outcome, .. } = &mut changed[at].kind {
+                    *outcome = wrong;
+                }
+            }
+            found.push(changed);
+        };
+        for code in [5, 9, 12] {
+            let status = Outcome::Status(Status { code, message: "x".into(), details: 0, leaked: vec![] });
+            with(&|_| Some(status.clone()));
+            with(&|at| reply(at).map(|_| status.clone()));
+        }
+        let first = positions.iter().find_map(reply);
+        with(&|at| match reply(at) {
+            Some(_) => None,
+            None => first.map(|reply| Outcome::Reply { reply: reply.clone(), leaked: vec![] }),
+        });
+        let wrong: BTreeMap<usize, Vec<Reply>> =
+            positions.iter().filter_map(|at| Some((*at, wrong_replies(reply(at)?)))).collect();
+        for change in 0..wrong.values().map(Vec::len).max().unwrap_or(0) {
+            with(&|at| wrong.get(at)?.get(change).map(|reply| Outcome::Reply { reply: reply.clone(), leaked: vec![] }));
+        }
+    }
+    found
+}
+
+/// The RPCs by which a plugin describes itself.
+const SELF_DESCRIPTIONS: [&str; 4] =
+    ["GetPluginCapabilities", "ControllerGetCapabilities", "GroupControllerGetCapabilities", "NodeGetCapabilities"];
 
 #[test]
 fn most_rules_that_are_held_are_seen_to_fail_when_an_answer_is_changed() {
@@ -268,7 +335,9 @@ fn most_rules_that_are_held_are_seen_to_fail_when_an_answer_is_changed() {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|word| !word.starts_with('#'))
         .collect();
-    let new: Vec<&&str> = never.difference(&known).collect();
+    // Faults of the driver are seen by the calls that a changed answer does not cause.
+    let by_faults = include_str!("../../docs/power.md");
+    let new: Vec<&&str> = never.difference(&known).filter(|rule| !by_faults.contains(**rule)).collect();
     println!("never seen to fail: {never:?}");
     assert!(new.is_empty(), "no changed answer broke {new:?}: a check that cannot fail is a defect");
 }

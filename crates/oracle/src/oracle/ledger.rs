@@ -129,6 +129,6 @@ fn reason(rule: RuleId, capabilities: &Capabilities, node_fs: bool) -> String {
         crate::spec::Observe::Mount if !node_fs => "the node's file system is not visible from here".into(),
         crate::spec::Observe::Restart => "the run could not restart the driver: a profile says how".into(),
         crate::spec::Observe::Process => "the driver's process is not ours: a profile says how to start it".into(),
-        _ => "no scenario reached it".into(),
+        _ => "its situation did not arise".into(),
     }
 }
