@@ -204,7 +204,12 @@ pub(super) fn certain_volumes(volumes: &Objects<Volume>, names: &Names) -> Certa
 }
 
 /// Snapshots that certainly are, and certainly are not, there, as far as the call's filters let them through.
-pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, names: &Names, operation: &Operation<'_>) -> Certain {
+pub(super) fn certain_snapshots(
+    snapshots: &Objects<Snapshot>,
+    volumes: &Objects<Volume>,
+    names: &Names,
+    operation: &Operation<'_>,
+) -> Certain {
     let (source, wanted) = match operation.request() {
         Request::ListSnapshots(request) => (request.source_volume_id.as_str(), request.snapshot_id.as_str()),
         _ => ("", ""),
@@ -218,6 +223,13 @@ pub(super) fn certain_snapshots(snapshots: &Objects<Snapshot>, names: &Names, op
             && object.certainly(|state| state.existence_of(id) == Existence::Present)
         {
             certain.present.insert(id.clone());
+            let is_gone = |volume: &String| {
+                let source = volumes.get(&names.volume(volume, operation.started));
+                source.is_some_and(|object| object.certainly(|state| state.dead_ids.contains(volume)))
+            };
+            if first.source.as_ref().is_some_and(is_gone) {
+                certain.outlived.insert(id.clone());
+            }
         }
         let gone =
             first.dead_ids.iter().filter(|id| object.certainly(|state| state.existence_of(id) == Existence::Absent));

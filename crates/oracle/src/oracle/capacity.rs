@@ -115,15 +115,18 @@ impl Capacities {
         let required = request.capacity_range.map_or(0, |range| range.required_bytes);
         let too_large = [Code::OutOfRange as i32, Code::ResourceExhausted as i32].contains(&status.code);
         if too_large && (1..=offer.bytes).contains(&required) && is_for(&offer.request, request) {
-            advise(marks, rule!("CTRL-CAPACITY-014"), false, || {
-                (
-                    "a volume of the capacity that is offered cannot be made, and no maximum_volume_size says so: a scheduler \
-                     sends claims to where they cannot be met"
-                        .into(),
-                    format!("maximum_volume_size, or OK for {required} of {} bytes (it may be left out)", offer.bytes),
-                    answer.describe(),
-                )
-            });
+            let with_parameters = (!request.parameters.is_empty()).then_some(rule!("CTRL-CAPACITY-004"));
+            for rule in [rule!("CTRL-CAPACITY-014")].into_iter().chain(with_parameters) {
+                advise(marks, rule, false, || {
+                    (
+                        "a volume of the capacity that is offered cannot be made, and no maximum_volume_size says so: a \
+                         scheduler sends claims to where they cannot be met"
+                            .into(),
+                        format!("maximum_volume_size, or OK for {required} of {} bytes (it may be left out)", offer.bytes),
+                        answer.describe(),
+                    )
+                });
+            }
         }
     }
 }

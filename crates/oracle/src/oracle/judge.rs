@@ -143,7 +143,7 @@ pub(super) struct Judge<'h> {
     answered: BTreeSet<Rpc>,
     cuts: Vec<Cut>,
     /// The position of the last restart.
-    restarted: Option<usize>,
+    pub(super) restarted: Option<usize>,
     /// Whether the driver is meant to survive a restart.
     restartable: bool,
     /// Whether others caused the traffic, and may have restarted the driver unseen.
@@ -197,7 +197,7 @@ impl<'h> Judge<'h> {
         match operation.rpc() {
             Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
             Rpc::ListSnapshots => {
-                self.lists.start(&operation, certain_snapshots(&self.snapshots, &self.names, &operation))
+                self.lists.start(&operation, certain_snapshots(&self.snapshots, &self.volumes, &self.names, &operation))
             }
             _ => {}
         }
@@ -278,7 +278,6 @@ impl<'h> Judge<'h> {
         if let Answer::Ok(reply) = answer {
             self.topologies(reply);
             self.contents.succeeded(&operation, reply);
-            self.after_restart(&operation, &place);
         }
     }
 
@@ -321,29 +320,6 @@ impl<'h> Judge<'h> {
         check(marks, rule, kept, || {
             ("a context holds a secret".into(), "no secret".into(), format!("the values of {}", leaked.join(", ")))
         });
-    }
-
-    /// What a client kept from before a restart is still good afterwards.
-    fn after_restart(&mut self, operation: &Operation<'_>, place: &Place) {
-        let Some(restarted) = self.restarted.filter(|at| *at < operation.started) else { return };
-        let Some(object) = self.volumes.of(&self.names, operation) else { return };
-        let since = object.calls.first().and_then(|call| self.world.operations.get(*call));
-        if since.is_none_or(|first| first.started >= restarted) {
-            return;
-        }
-        let mut marks = Vec::new();
-        match operation.request() {
-            Request::ValidateVolumeCapabilities(_)
-            | Request::ControllerPublishVolume(_)
-            | Request::NodePublishVolume(_) => {
-                marks.push(Mark::Held(rule!("CTRL-CREATE-093")));
-            }
-            _ => {}
-        }
-        if matches!(operation.request(), Request::NodeStageVolume(_) | Request::NodePublishVolume(_)) {
-            marks.push(Mark::Held(rule!("CTRL-PUBLISH-023")));
-        }
-        self.ledger.enter(marks, place);
     }
 
     fn topologies(&mut self, reply: &Reply) {

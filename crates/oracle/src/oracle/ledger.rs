@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
     Finding, RuleStatus, RuleVerdict, Severity,
-    ruling::{Mark, Strike},
+    ruling::{Mark, Strike, only_warns},
 };
 use crate::{
     history::CallId,
@@ -50,8 +50,7 @@ impl Ledger {
     }
 
     fn find(&mut self, strike: Strike, ruled_out: Vec<String>, place: &Place, only_warn: bool) {
-        let mild = |rule: RuleId| only_warn || !rule.rule().level.is_must() || has_no_keyword(rule);
-        let severity = if mild(strike.rule) { Severity::Warning } else { Severity::Violation };
+        let severity = if only_warn || only_warns(strike.rule) { Severity::Warning } else { Severity::Violation };
         *self.observations.entry(strike.rule).or_default() += 1;
         self.broken.insert(strike.rule);
         // An umbrella breaks with its row, unless the row draws no more than a warning.
@@ -103,15 +102,6 @@ impl Ledger {
         findings.sort_by_key(|finding| finding.severity);
         (rules, findings)
     }
-}
-
-/// The catalogue's note says that the specification has no keyword there, or one in lower case: it only warns.
-fn has_no_keyword(rule: RuleId) -> bool {
-    let row = rule.rule();
-    let note = row.note.to_lowercase();
-    let text = row.text.to_lowercase();
-    ["no keyword", "lower-case", "no rfc keyword"].iter().any(|sign| note.contains(sign) || text.contains(sign))
-        && !note.contains("the error row makes it a must")
 }
 
 fn reason(rule: RuleId, capabilities: &Capabilities, node_fs: bool) -> String {

@@ -7,7 +7,7 @@ use super::{
     ledger::Place,
     lists,
     operation::Operation,
-    ruling::{Answer, Mark},
+    ruling::{Answer, Mark, check},
     snapshot,
     volume::{self, Existence},
 };
@@ -31,12 +31,13 @@ impl<'h> Judge<'h> {
                 }
             }
             (Request::ListSnapshots(request), _) => {
-                let now = certain_snapshots(&self.snapshots, &self.names, operation);
+                let now = certain_snapshots(&self.snapshots, &self.volumes, &self.names, operation);
                 marks.extend(self.lists.finish(&self.world, operation, answer, &now, place));
                 if let Answer::Ok(Reply::ListSnapshots(reply)) = answer {
                     lists::filters(request, reply, &mut marks);
                     let listed = reply.entries.iter().filter_map(|entry| entry.snapshot.as_ref());
-                    marks.extend(listed.flat_map(|listed| self.listed_snapshot(operation, listed)));
+                    let is_named = !request.snapshot_id.is_empty();
+                    marks.extend(listed.flat_map(|listed| self.listed_snapshot(operation, listed, is_named)));
                 }
             }
             _ => {}
@@ -61,7 +62,7 @@ impl<'h> Judge<'h> {
         }))
     }
 
-    fn listed_snapshot(&self, operation: &Operation<'_>, listed: &Snapshot) -> Vec<Mark> {
+    fn listed_snapshot(&self, operation: &Operation<'_>, listed: &Snapshot, is_named: bool) -> Vec<Mark> {
         let key = self.names.snapshot(&listed.snapshot_id, operation.started);
         let Some(object) = self.snapshots.get(&key).filter(|object| object.is_quiet_since(operation)) else {
             return Vec::new();
@@ -75,8 +76,15 @@ impl<'h> Judge<'h> {
         common(object.worlds.states().map(|state| {
             let mut marks = Vec::new();
             snapshot::describe_again(state, listed, rule!("CTRL-INTERACT-012"), &mut marks);
-            if state.ready {
-                marks.push(Mark::Held(rule!("CTRL-INTERACT-013")));
+            let rules = [Some(rule!("CTRL-INTERACT-013")), is_named.then_some(rule!("CTRL-SNAPLIST-017"))];
+            for rule in rules.into_iter().flatten().filter(|_| state.ready) {
+                check(&mut marks, rule, listed.ready_to_use, || {
+                    (
+                        "a snapshot that was ready is listed as if it was not".into(),
+                        "ready_to_use true".into(),
+                        "ready_to_use false".into(),
+                    )
+                });
             }
             marks
         }))

@@ -67,6 +67,8 @@ pub(super) struct Certain {
     pub(super) present: BTreeSet<String>,
     /// Certainly not there.
     pub(super) absent: BTreeSet<String>,
+    /// Of what is there: snapshots that have outlived the volume that they were cut from.
+    pub(super) outlived: BTreeSet<String>,
 }
 
 /// A walk over the pages of a list.
@@ -222,7 +224,10 @@ impl Lists {
                 if page.volumes {
                     marks.push(Mark::Held(rule!("CTRL-CREATE-087")));
                 } else {
-                    marks.extend([rule!("CTRL-INTERACT-012"), rule!("CTRL-DELETE-008")].map(Mark::Held));
+                    marks.push(Mark::Held(rule!("CTRL-INTERACT-012")));
+                    if !walk.certain.outlived.is_empty() {
+                        marks.push(Mark::Held(rule!("CTRL-DELETE-008")));
+                    }
                 }
                 if walk.limited {
                     marks.push(Mark::Held(rules.next_token));
@@ -239,6 +244,9 @@ impl Lists {
                 format!("{} entries on {} pages without it", walk.seen.len(), walk.pages),
             );
             strike.also = vec![rules.complete, rules.done];
+            if walk.certain.outlived.contains(id) {
+                strike.also.push(rule!("CTRL-DELETE-008"));
+            }
             // A list that changes between its pages may leave entries out (lines 1534, 2087), which is no reason to do it.
             let passed_over = (walk.pages > 1).then(|| {
                 Strike::new(
@@ -359,7 +367,6 @@ pub(super) fn filters(request: &v1::ListSnapshotsRequest, reply: &v1::ListSnapsh
                 format!("{} entries", reply.entries.len()),
             )
         });
-        marks.push(Mark::Held(rule!("CTRL-SNAPLIST-017")));
     }
 }
 

@@ -55,6 +55,8 @@ mod ripening;
 mod room;
 mod rounding;
 mod ruling;
+#[cfg(test)]
+mod seen_to_fail_tests;
 mod shared_secrets;
 mod snapshot;
 mod start;

@@ -334,4 +334,26 @@ fn newer_modes(world: &World<'_>, marks: &mut Vec<Mark>) {
             )
         });
     }
+    if world.has("Controller.SINGLE_NODE_MULTI_WRITER") {
+        older_mode(world, marks);
+    }
+}
+
+/// The older single-node mode stays accepted beside the newer ones (specification line 1864).
+fn older_mode(world: &World<'_>, marks: &mut Vec<Mark>) {
+    for newer in world.knowledge.supported.iter().filter(|one| matches!(one.mode, 6 | 7)) {
+        let older = super::capability::Capability { mode: 1, ..newer.clone() };
+        let (accepted, refused) =
+            (world.knowledge.supported.contains(&older), world.knowledge.unsupported.contains(&older));
+        if accepted || refused {
+            check(marks, rule!("CTRL-CAPS-015"), accepted, || {
+                (
+                    "a capability is supported with one of the newer single-node modes and not with the older one"
+                        .into(),
+                    "SINGLE_NODE_WRITER accepted".into(),
+                    "INVALID_ARGUMENT".into(),
+                )
+            });
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     judge::Judge,
     objects::Settled,
     operation::Operation,
-    ruling::{Answer, Mark},
+    ruling::{Answer, Mark, only_warns},
     snapshot::Snapshot,
     volume::Existence,
 };
@@ -20,9 +20,42 @@ use crate::{
     spec::{Rpc, RuleId},
 };
 
+/// A rule that promises OK to a call, beside those of the call itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    rule: RuleId,
+    breach: Breach,
+}
+
+/// How a refusal breaks a promise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Breach {
+    /// Along with the rule that convicts the refusal.
+    Along,
+    /// Along with it, and in its place where that one only recommends.
+    First,
+    /// Along with it, by this code: others have other reasons.
+    By(Code),
+}
+
+impl Promise {
+    const fn new(rule: RuleId, breach: Breach) -> Self {
+        Self { rule, breach }
+    }
+}
+
+/// Snapshots outlive the volume that they were cut from (specification lines 1277, 1279).
+const INDEPENDENT: [Promise; 2] =
+    [Promise::new(rule!("CTRL-DELETE-006"), Breach::First), Promise::new(rule!("CTRL-DELETE-005"), Breach::Along)];
+
+/// What clients keep stays good (specification lines 1044, 1365).
+const CACHED_CONTEXT: Promise = Promise::new(rule!("CTRL-CREATE-093"), Breach::By(Code::InvalidArgument));
+const CACHED_PUBLISH_CONTEXT: Promise = Promise::new(rule!("CTRL-PUBLISH-023"), Breach::By(Code::InvalidArgument));
+
 impl<'h> Judge<'h> {
-    /// The rules that promise OK to a call, beside those of the call itself.
-    pub(super) fn promises(&self, operation: &Operation<'h>) -> Vec<RuleId> {
+    /// The promises to a call.
+    pub(super) fn promises(&self, operation: &Operation<'h>) -> Vec<Promise> {
+        let along = |rule| Promise::new(rule, Breach::Along);
         let mut promised = Vec::new();
         match operation.request() {
             Request::ValidateVolumeCapabilities(_)
@@ -32,22 +65,22 @@ impl<'h> Judge<'h> {
             | Request::NodePublishVolume(_)
                 if self.was_kept_for_its_snapshots(operation) =>
             {
-                promised.push(rule!("CTRL-DELETE-009"));
+                promised.push(along(rule!("CTRL-DELETE-009")));
             }
             Request::GetSnapshot(request) if self.outlived_its_source(&request.snapshot_id, operation) => {
-                promised.push(rule!("CTRL-DELETE-006"));
+                promised.extend(INDEPENDENT);
             }
             Request::DeleteSnapshot(request) if self.outlived_its_source(&request.snapshot_id, operation) => {
-                promised.push(rule!("CTRL-DELETE-006"));
+                promised.extend(INDEPENDENT);
             }
             Request::CreateVolume(request) => {
                 let source = request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref());
                 if let Some(SourceType::Snapshot(source)) = source {
                     if self.is_ready(&source.snapshot_id, operation) {
-                        promised.push(rule!("CTRL-SNAPCREATE-006"));
+                        promised.push(along(rule!("CTRL-SNAPCREATE-006")));
                     }
                     if self.outlived_its_source(&source.snapshot_id, operation) {
-                        promised.push(rule!("CTRL-DELETE-006"));
+                        promised.extend(INDEPENDENT);
                     }
                 }
             }
@@ -56,24 +89,50 @@ impl<'h> Judge<'h> {
         // The node was set up before, by whoever asked for its id then.
         let on_the_node = matches!(operation.rpc(), Rpc::NodeStageVolume | Rpc::NodePublishVolume);
         if on_the_node && self.starts.is_without_node_info(&operation.call.instance) {
-            promised.push(rule!("NODE-INFO-005"));
+            promised.push(along(rule!("NODE-INFO-005")));
+        }
+        if self.is_from_before_a_restart(operation) {
+            promised.extend_from_slice(match operation.request() {
+                Request::ValidateVolumeCapabilities(_) | Request::ControllerPublishVolume(_) => &[CACHED_CONTEXT],
+                Request::NodePublishVolume(_) => &[CACHED_CONTEXT, CACHED_PUBLISH_CONTEXT],
+                Request::NodeStageVolume(_) => &[CACHED_PUBLISH_CONTEXT],
+                _ => &[],
+            });
         }
         promised
     }
 
     /// What an answer says of the promises that were made to the call.
-    pub(super) fn redeem(promised: &[RuleId], answer: Answer<'_>, settled: Option<Settled>) -> Option<Settled> {
-        Some(match settled? {
-            Settled::Explained(mut marks) if matches!(answer, Answer::Ok(_)) => {
-                marks.extend(promised.iter().map(|&rule| Mark::Held(rule)));
+    pub(super) fn redeem(promised: &[Promise], answer: Answer<'_>, settled: Option<Settled>) -> Option<Settled> {
+        Some(match (settled?, answer) {
+            (Settled::Explained(mut marks), Answer::Ok(_)) => {
+                marks.extend(promised.iter().map(|promise| Mark::Held(promise.rule)));
                 Settled::Explained(marks)
             }
-            Settled::Impossible(mut strike, others) if matches!(answer, Answer::Status(_)) => {
-                strike.also.extend(promised);
+            (Settled::Impossible(mut strike, others), Answer::Status(status)) => {
+                let broken = promised.iter().filter(|promise| match promise.breach {
+                    Breach::By(code) => status.code == code as i32,
+                    Breach::Along | Breach::First => true,
+                });
+                strike.also.extend(broken.map(|promise| promise.rule));
+                if let Some(first) = promised.iter().find(|promise| promise.breach == Breach::First)
+                    && only_warns(strike.rule)
+                {
+                    strike.also.push(strike.rule);
+                    strike.rule = first.rule;
+                }
                 Settled::Impossible(strike, others)
             }
-            settled => settled,
+            (settled, _) => settled,
         })
+    }
+
+    /// Whether the call is about a volume of which its client kept what it was told before the last restart.
+    fn is_from_before_a_restart(&self, operation: &Operation<'h>) -> bool {
+        let Some(restarted) = self.restarted.filter(|at| *at < operation.started) else { return false };
+        let Some(object) = self.volumes.of(&self.names, operation) else { return false };
+        let first = object.calls.first().and_then(|call| self.world.operations.get(*call));
+        first.is_some_and(|first| first.started < restarted)
     }
 
     /// Whether the last attempt to delete the volume was refused while it had snapshots (specification line 1281).

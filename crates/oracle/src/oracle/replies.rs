@@ -159,6 +159,8 @@ fn fields(world: &World<'_>, request: &Request, reply: &Reply, marks: &mut Vec<M
         Reply::CreateSnapshot(reply) => {
             required(marks, rule!("CTRL-SNAPCREATE-029"), "snapshot", reply.snapshot.is_some());
             required(marks, rule!("CTRL-SNAPCREATE-046"), "snapshot", reply.snapshot.is_some());
+            let id = reply.snapshot.as_ref().map_or("", |one| &one.snapshot_id);
+            required(marks, rule!("CTRL-INTERACT-008"), "snapshot_id", !id.is_empty());
             reply.snapshot.iter().for_each(|one| snapshot(one, marks));
         }
         Reply::ListSnapshots(reply) => {

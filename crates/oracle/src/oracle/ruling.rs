@@ -106,6 +106,8 @@ pub(crate) struct Expectation {
     pub(crate) problems: Vec<Problem>,
     /// Rules that demand OK where there is no problem.
     pub(crate) must_succeed: Vec<RuleId>,
+    /// Rules that OK keeps, and that a claim of something untrue breaks, without demanding OK by themselves.
+    pub(crate) along: Vec<RuleId>,
     /// Codes that would claim something untrue of this state: code, rule, the truth.
     pub(crate) untrue: Vec<(Code, RuleId, &'static str)>,
     /// The state is not known well enough: definite refusals are not judged.
@@ -164,7 +166,7 @@ impl Expectation {
             marks.push(Mark::Warned(self.strike(problem, answer)));
         }
         if self.problems.is_empty() {
-            marks.extend(self.must_succeed.iter().map(|&rule| Mark::Held(rule)));
+            marks.extend(self.must_succeed.iter().chain(&self.along).map(|&rule| Mark::Held(rule)));
         }
         Ruling::Succeeded(marks)
     }
@@ -193,7 +195,7 @@ impl Expectation {
         {
             return Ruling::Struck(Strike {
                 rule,
-                also: self.must_succeed.clone(),
+                also: self.must_succeed.iter().chain(&self.along).copied().collect(),
                 message: format!("the answer claims what is not so: {truth}"),
                 expected: vec!["OK".into()],
                 actual: answer.describe(),
@@ -337,6 +339,20 @@ pub(crate) fn advise(
         let (message, expected, actual) = broken();
         Mark::Warned(Strike::new(rule, message, expected, actual))
     });
+}
+
+/// Whether a breach of the rule never is more than a warning.
+pub(super) fn only_warns(rule: RuleId) -> bool {
+    !rule.rule().level.is_must() || has_no_keyword(rule)
+}
+
+/// The catalogue's note says that the specification has no keyword there, or one in lower case: it only warns.
+fn has_no_keyword(rule: RuleId) -> bool {
+    let row = rule.rule();
+    let note = row.note.to_lowercase();
+    let text = row.text.to_lowercase();
+    ["no keyword", "lower-case", "no rfc keyword"].iter().any(|sign| note.contains(sign) || text.contains(sign))
+        && !note.contains("the error row makes it a must")
 }
 
 /// Codes after which a retry may well succeed: nothing is judged by them.

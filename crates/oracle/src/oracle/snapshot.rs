@@ -279,6 +279,7 @@ fn expect_delete(
                     .ok_allowed()
             });
             expectation.untrue.push((NotFound, rule!("CTRL-SNAPDELETE-011"), "the snapshot exists"));
+            expectation.along.push(rule!("CTRL-INTERACT-007"));
         }
         Existence::Unknown => {}
     }
@@ -349,7 +350,6 @@ fn succeed(
             let Some(snapshot) = &reply.snapshot else {
                 return Branch { state: effect(state, operation), marks };
             };
-            marks.push(Mark::Held(rule!("CTRL-INTERACT-008")));
             if is_unusual(&request.name) {
                 marks.push(Mark::Held(rule!("CTRL-SNAPCREATE-024")));
             }
@@ -386,12 +386,7 @@ fn succeed(
             }
             Branch { state: state.clone(), marks }
         }
-        (Request::DeleteSnapshot(_), _) => {
-            if state.existence == Existence::Present {
-                marks.push(Mark::Held(rule!("CTRL-INTERACT-007")));
-            }
-            Branch { state: effect(state, operation), marks }
-        }
+        (Request::DeleteSnapshot(_), _) => Branch { state: effect(state, operation), marks },
         _ => Branch { state: state.clone(), marks },
     }
 }

@@ -35,10 +35,13 @@ pub(super) fn expect_publish(
     expectation.problem_if(id.is_empty(), || fields::missing(rule!("CTRL-PUBLISH-008"), "volume_id"));
     expectation.problem_if(node.is_empty(), || fields::missing(rule!("CTRL-PUBLISH-009"), "node_id"));
     fields::capability(&mut expectation, rule!("CTRL-PUBLISH-013"), request.volume_capability.as_ref());
-    if request.readonly && !world.has("Controller.PUBLISH_READONLY") {
-        // The orchestrator may not send it (specification line 1341): whatever follows is not the plugin's fault.
-        expectation.lenient = true;
-        return expectation;
+    if request.readonly {
+        if !world.has("Controller.PUBLISH_READONLY") {
+            // The orchestrator may not send it (specification line 1341): whatever follows is not the plugin's fault.
+            expectation.lenient = true;
+            return expectation;
+        }
+        expectation.served.push(rule!("CTRL-CAPS-007"));
     }
     super::exists(&mut expectation, rule!("CTRL-PUBLISH-032"), rule!("CTRL-PUBLISH-030"), state, operation, id);
     expectation.problem_if(operation.invented(node), || {
@@ -65,6 +68,14 @@ pub(super) fn expect_publish(
         held_already(world, &mut expectation, held, &capability, request.readonly);
     }
     elsewhere(&mut expectation, state, node, &capability);
+    if state.attachments.is_empty() && state.detached.iter().any(|other| other != node) {
+        expectation.along.push(rule!("CTRL-UNPUBLISH-003"));
+        // It could be attached here before, so nothing else can stand in the way.
+        if state.detached.contains(node) && world.knowledge.supported.contains(&capability) {
+            let truth = "the volume was detached from the node that held it";
+            expectation.untrue.push((FailedPrecondition, rule!("CTRL-UNPUBLISH-003"), truth));
+        }
+    }
     let limit = world.knowledge.max_volumes.get(node).copied().unwrap_or(0);
     let full = limit > 0 && world.around(operation).attached >= usize::try_from(limit).unwrap_or(usize::MAX);
     expectation.problem_if(full && !state.attachments.contains_key(node), || {
@@ -216,12 +227,6 @@ pub(super) fn succeed_publish(
                 format!("{:?}", reply.publish_context),
             )
         });
-    }
-    if state.attachments.is_empty() && !state.foreign {
-        marks.push(Mark::Held(rule!("CTRL-UNPUBLISH-003")));
-    }
-    if request.readonly {
-        marks.push(Mark::Held(rule!("CTRL-CAPS-007")));
     }
     let mut after = effect_publish(state, request);
     if let Some(held) = after.attachments.get_mut(&request.node_id) {

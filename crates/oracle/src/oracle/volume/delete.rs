@@ -67,6 +67,7 @@ fn present(world: &World<'_>, expectation: &mut Expectation, state: &Volume, ope
             .ok_allowed()
     });
     expectation.untrue.push((NotFound, rule!("CTRL-DELETE-015"), "the volume exists"));
+    expectation.along.push(rule!("CTRL-INTERACT-001"));
     if !state.foreign {
         expectation.untrue.push((
             FailedPrecondition,

@@ -230,6 +230,9 @@ pub(super) fn expect_modify(
             .also(&[rule!("CTRL-MODIFY-007")])
     });
     super::exists(&mut expectation, rule!("CTRL-MODIFY-015"), rule!("GEN-ERR-004"), state, operation, id);
+    if state.existence_of(id) == Existence::Present && state.modified == Some(operation.alike) {
+        expectation.must_succeed.extend([rule!("CTRL-MODIFY-002"), rule!("GEN-TIME-005")]);
+    }
     if !request.mutable_parameters.is_empty() && state.existence_of(id) != Existence::Present && !made_up {
         // An unknown key may be seen before the volume is looked for.
         for problem in &mut expectation.problems {

@@ -86,6 +86,10 @@ fn effect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Volum
         Request::ControllerPublishVolume(r) => attach::effect_publish(state, r),
         Request::ControllerUnpublishVolume(r) => attach::effect_unpublish(state, r),
         Request::ControllerExpandVolume(_) => Volume { capacity: 0, ..state.clone() },
+        // What a modification without an answer did, the next one that is answered tells.
+        Request::ControllerModifyVolume(_) if operation.is_ok() => {
+            Volume { modified: Some(operation.alike), ..state.clone() }
+        }
         Request::NodeExpandVolume(_) if grows_on_nodes(world) => Volume { capacity: 0, ..state.clone() },
         Request::NodeStageVolume(r) => stage::effect_stage(state, operation, r),
         Request::NodeUnstageVolume(r) => stage::effect_unstage(state, operation, r),
@@ -142,12 +146,8 @@ fn succeed(
         (Request::NodePublishVolume(_), _) if state.topology.as_ref().is_some_and(|known| !known.is_empty()) => {
             marks.push(Mark::Held(rule!("CTRL-CREATE-111")));
         }
-        (Request::ControllerModifyVolume(_), _) => marks.push(Mark::Held(rule!("CTRL-MODIFY-002"))),
-        (Request::DeleteVolume(_), _) if known => {
-            marks.push(Mark::Held(rule!("CTRL-INTERACT-001")));
-            if world.around(operation).snapshots == Existence::Present {
-                marks.push(Mark::Held(rule!("CTRL-DELETE-005")));
-            }
+        (Request::DeleteVolume(_), _) if known && world.around(operation).snapshots == Existence::Present => {
+            marks.push(Mark::Held(rule!("CTRL-DELETE-005")));
         }
         _ => {}
     }
@@ -175,23 +175,12 @@ fn refusal_marks(
     }
 }
 
-/// The older single-node mode stays accepted beside the newer ones (specification lines 1864, 2486, 2762).
+/// The older single-node mode stays accepted beside the newer ones (specification lines 2486, 2762).
 fn modes(world: &World<'_>, operation: &Operation<'_>, marks: &mut Vec<Mark>) {
-    let writer = |capability: &crate::csi::v1::VolumeCapability| {
-        capability.access_mode.as_ref().is_some_and(|mode| mode.mode == 1)
-    };
-    match operation.request() {
-        Request::CreateVolume(r)
-            if world.has("Controller.SINGLE_NODE_MULTI_WRITER") && r.volume_capabilities.iter().any(writer) =>
-        {
-            marks.push(Mark::Held(rule!("CTRL-CAPS-015")));
-        }
-        Request::NodePublishVolume(r)
-            if world.has("Node.SINGLE_NODE_MULTI_WRITER") && r.volume_capability.as_ref().is_some_and(writer) =>
-        {
-            marks.extend([Mark::Held(rule!("NODE-PUBLISH-036")), Mark::Held(rule!("NODE-CAPS-008"))]);
-        }
-        _ => {}
+    let Request::NodePublishVolume(request) = operation.request() else { return };
+    let mode = request.volume_capability.as_ref().and_then(|capability| capability.access_mode.as_ref());
+    if world.has("Node.SINGLE_NODE_MULTI_WRITER") && mode.is_some_and(|mode| mode.mode == 1) {
+        marks.extend([Mark::Held(rule!("NODE-PUBLISH-036")), Mark::Held(rule!("NODE-CAPS-008"))]);
     }
 }
 

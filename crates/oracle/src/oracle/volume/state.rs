@@ -29,6 +29,8 @@ pub(crate) struct Volume {
     pub(crate) dead_ids: BTreeSet<String>,
     /// The call that created it; `None` for a volume that was there before.
     pub(crate) created: Option<CallId>,
+    /// The last call that modified it.
+    pub(crate) modified: Option<CallId>,
     /// Bytes; 0 when unknown.
     pub(crate) capacity: i64,
     /// Once told.
@@ -85,6 +87,7 @@ impl Volume {
             id: None,
             dead_ids: BTreeSet::new(),
             created: None,
+            modified: None,
             capacity: 0,
             context: None,
             topology: None,
