@@ -9,6 +9,9 @@ pub enum Departure {
     /// D-02: what was refused for good, UNIMPLEMENTED included, is asked for ever again.
     #[value(name = "D-02")]
     AskAgain,
+    /// D-03: the volume of a single writer is published to a second target on its node.
+    #[value(name = "D-03")]
+    ShareSingleWriter,
     /// D-04: `volume_context` has the provisioner's identity and tells of the pod, beside what CreateVolume gave.
     #[value(name = "D-04")]
     AddToContext,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState,
-    Operation, VolumeSpec,
+    Operation, VolumeSpec, habits::Habits,
 };
 
 /// What is to be done, in order.
@@ -16,6 +16,13 @@ pub(super) enum Step {
     MarkAttached(VolumeSpec),
     /// Nobody needs it and nothing is mounted.
     MarkDetached(String),
+    /// A pod is kept from a volume that others have.
+    Wait {
+        /// The pod's identity.
+        pod: String,
+        /// What it waits for.
+        waits_for: String,
+    },
 }
 
 /// What of the node's status matters here.
@@ -34,12 +41,13 @@ pub(super) fn plan(
     desired: &DesiredStateOfWorld,
     actual: &ActualStateOfWorld,
     attachments: Attachments<'_>,
+    habits: Habits,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     if desired.is_complete {
         steps.extend(unmounts(desired, actual));
     }
-    steps.extend(mounts(desired, actual, attachments));
+    steps.extend(mounts(desired, actual, attachments, habits));
     if desired.is_complete {
         steps.extend(device_unmounts(desired, actual));
     }
@@ -57,7 +65,12 @@ fn unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<S
     steps
 }
 
-fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachments: Attachments<'_>) -> Vec<Step> {
+fn mounts(
+    desired: &DesiredStateOfWorld,
+    actual: &ActualStateOfWorld,
+    attachments: Attachments<'_>,
+    habits: Habits,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, volume) in &desired.volumes {
         let Some((_, first)) = volume.pods.first_key_value() else { continue };
@@ -73,6 +86,18 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
             let mount = known.pods.get(pod);
             // What is mounted with another label has to be unmounted and unstaged first.
             if known.device != DeviceState::NotMounted && known.selinux_label != wanted.selinux_label {
+                continue;
+            }
+            // What a pod has, or may have, is published to it again beside whatever others have.
+            let others = || known.pods.keys().find(|other| *other != pod);
+            if mount.is_none()
+                && let Some(how) = habits.excludes(wanted)
+                && let Some(other) = others()
+            {
+                let named = volume.pods.get(other).map(|other| format!("pod {}", other.name));
+                let holder = named.unwrap_or_else(|| "a pod that is about to go".to_owned());
+                let waits_for = format!("volume {}, which {holder} has {how}", wanted.spec.volume_name);
+                steps.push(Step::Wait { pod: pod.clone(), waits_for });
                 continue;
             }
             // A volume for a single pod waits until the one before has given it up.
@@ -123,7 +148,10 @@ fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orchestrator::kubelet::DesiredPod;
+    use crate::orchestrator::kubelet::{DesiredPod, habits::NodeAbilities};
+
+    const KUBERNETES: Habits =
+        Habits { shares_single_writer: true, abilities: NodeAbilities { single_node_multi_writer: false } };
 
     fn spec() -> VolumeSpec {
         VolumeSpec { unique_name: "u".into(), ..VolumeSpec::default() }
@@ -146,10 +174,10 @@ mod tests {
         let volumes = ["u".to_owned()].into();
         let mut desired = desired(&["p"]);
         let actual = ActualStateOfWorld::default();
-        assert_eq!(plan(&desired, &actual, attached(&volumes)), []);
+        assert_eq!(plan(&desired, &actual, attached(&volumes), KUBERNETES), []);
         desired.volumes.get_mut("u").unwrap().is_reported_in_use = true;
-        assert_eq!(plan(&desired, &actual, attached(&BTreeSet::new())), []);
-        assert_eq!(plan(&desired, &actual, attached(&volumes)), [Step::MarkAttached(spec())]);
+        assert_eq!(plan(&desired, &actual, attached(&BTreeSet::new()), KUBERNETES), []);
+        assert_eq!(plan(&desired, &actual, attached(&volumes), KUBERNETES), [Step::MarkAttached(spec())]);
     }
 
     #[test]
@@ -159,10 +187,10 @@ mod tests {
         actual.reconstructed(spec(), "p");
         let mut desired = desired(&[]);
         desired.is_complete = false;
-        assert_eq!(plan(&desired, &actual, attached(&none)), []);
+        assert_eq!(plan(&desired, &actual, attached(&none), KUBERNETES), []);
         desired.is_complete = true;
         let unmount = Step::Start(Operation::Unmount { spec: spec(), pod: "p".into() });
-        assert_eq!(plan(&desired, &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&desired, &actual, attached(&none), KUBERNETES), [unmount]);
     }
 
     #[test]
@@ -170,12 +198,12 @@ mod tests {
         let none = BTreeSet::new();
         let mut actual = ActualStateOfWorld::default();
         actual.attached(&spec());
-        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [Step::MarkDetached("u".into())]);
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none), KUBERNETES), [Step::MarkDetached("u".into())]);
         actual.volumes.get_mut("u").unwrap().device = DeviceState::Uncertain;
         let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
-        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none), KUBERNETES), [unmount]);
         assert!(matches!(
-            plan(&desired(&["p"]), &actual, attached(&none)).as_slice(),
+            plan(&desired(&["p"]), &actual, attached(&none), KUBERNETES).as_slice(),
             [Step::Start(Operation::Mount { stages: true, .. })]
         ));
     }
@@ -195,9 +223,9 @@ mod tests {
             desired
         };
         let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
-        assert_eq!(plan(&wants("b"), &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&wants("b"), &actual, attached(&none), KUBERNETES), [unmount]);
         assert!(matches!(
-            plan(&wants("a"), &actual, attached(&none)).as_slice(),
+            plan(&wants("a"), &actual, attached(&none), KUBERNETES).as_slice(),
             [Step::Start(Operation::Mount { stages: false, .. })]
         ));
     }
