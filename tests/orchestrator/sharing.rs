@@ -6,7 +6,7 @@ use csi_certify::{
     csi::v1::{controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node},
     driver::capability::Capability,
     history::{EventKind, Request},
-    orchestrator::{AccessMode, Departure, RandomNemesis, VolumeMode, Workload},
+    orchestrator::{AccessMode, Departure, Metadata, Pod, PodVolume, RandomNemesis, VolumeMode, Workload},
 };
 use tokio::time::sleep;
 
@@ -59,6 +59,40 @@ fn the_only_writer_of_a_volume_is_alone_on_its_node_and_in_kubernetes_has_compan
                 stage.until("it is told to wait", |tables| tables.pods["p2"].waits_for.is_some()).await;
                 let told = waits_for(&stage, "p2").unwrap();
                 assert!(told.ends_with(", which pod p1 has as its only writer"), "{told}");
+                sleep(Duration::from_secs(1200)).await;
+                assert_eq!(targets(&stage).len(), 1, "{:?}", targets(&stage));
+                stage.cluster.delete_pod("p1");
+            }
+            stage.running("p2").await;
+            assert_eq!((waits_for(&stage, "p2"), targets(&stage).len()), (None, 2));
+        });
+    }
+}
+
+#[test]
+fn pods_of_a_node_have_a_volume_in_one_way_at_a_time_and_in_kubernetes_each_in_its_own() {
+    let strict = Some(Departure::MixCapabilities);
+    for (strict, group) in [(None, 2000), (strict, 1000), (strict, 2000)] {
+        play(async move {
+            let stage = stage(strict, &[]).await;
+            stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
+            stage.bound("c1").await;
+            for (name, fs_group) in [("p1", 1000), ("p2", group)] {
+                let pod = Pod {
+                    metadata: Metadata::named(name),
+                    volumes: vec![PodVolume::of_claim("data", "c1")],
+                    fs_group: Some(fs_group),
+                    ..Pod::default()
+                };
+                stage.cluster.create_pod(pod).unwrap();
+                if name == "p1" {
+                    stage.running(name).await;
+                }
+            }
+            if strict.is_some() && group != 1000 {
+                stage.until("it is told to wait", |tables| tables.pods["p2"].waits_for.is_some()).await;
+                let told = waits_for(&stage, "p2").unwrap();
+                assert!(told.ends_with(", which pod p1 has with another capability"), "{told}");
                 sleep(Duration::from_secs(1200)).await;
                 assert_eq!(targets(&stage).len(), 1, "{:?}", targets(&stage));
                 stage.cluster.delete_pod("p1");

@@ -45,4 +45,7 @@ pub enum Departure {
     /// D-14: volumes are measured without their staging path.
     #[value(name = "D-14")]
     MeasureWithoutStaging,
+    /// D-15: pods of one node that want a volume in different ways have it published with different capabilities.
+    #[value(name = "D-15")]
+    MixCapabilities,
 }

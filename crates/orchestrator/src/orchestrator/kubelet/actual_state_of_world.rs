@@ -30,6 +30,8 @@ pub(crate) enum MountState {
 pub(crate) struct ActualPod {
     /// The volume as its claim has it.
     pub spec: VolumeSpec,
+    /// The group that it is to belong to.
+    pub fs_group: Option<u32>,
     /// Whether it is there.
     pub state: MountState,
     /// Found on disk after a restart: no error proves that it is not there.
@@ -94,7 +96,13 @@ impl ActualStateOfWorld {
             size: 0,
             refuses_expansion: false,
         });
-        let mount = ActualPod { spec, state: MountState::Uncertain, is_reconstructed: true, wants_remount: false };
+        let mount = ActualPod {
+            spec,
+            fs_group: None,
+            state: MountState::Uncertain,
+            is_reconstructed: true,
+            wants_remount: false,
+        };
         volume.pods.insert(pod.to_owned(), mount);
     }
 
@@ -197,6 +205,7 @@ impl ActualStateOfWorld {
         }
         let uncertain = || ActualPod {
             spec: spec.clone(),
+            fs_group: wanted.fs_group,
             state: MountState::Uncertain,
             is_reconstructed: false,
             wants_remount: false,

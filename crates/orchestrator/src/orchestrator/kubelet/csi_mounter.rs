@@ -344,7 +344,10 @@ impl CsiMounter {
     async fn has(&self, subject: &str, capability: Type, limit: Limit) -> Result<bool, RpcError> {
         let capabilities = capabilities::node(&self.client, subject, limit.left()).await?;
         let has = |capability: Type| capabilities.contains(&capability.into());
-        self.abilities.send_replace(NodeAbilities { single_node_multi_writer: has(Type::SingleNodeMultiWriter) });
+        self.abilities.send_replace(NodeAbilities {
+            single_node_multi_writer: has(Type::SingleNodeMultiWriter),
+            volume_mount_group: has(Type::VolumeMountGroup),
+        });
         Ok(has(capability))
     }
 

@@ -89,10 +89,9 @@ fn mounts(
                 continue;
             }
             // What a pod has, or may have, is published to it again beside whatever others have.
-            let others = || known.pods.keys().find(|other| *other != pod);
+            let mut others = known.pods.iter().filter(|(other, _)| *other != pod);
             if mount.is_none()
-                && let Some(how) = habits.excludes(wanted)
-                && let Some(other) = others()
+                && let Some((other, how)) = others.find_map(|(uid, other)| Some((uid, habits.excludes(wanted, other)?)))
             {
                 let named = volume.pods.get(other).map(|other| format!("pod {}", other.name));
                 let holder = named.unwrap_or_else(|| "a pod that is about to go".to_owned());
@@ -150,8 +149,11 @@ mod tests {
     use super::*;
     use crate::orchestrator::kubelet::{DesiredPod, habits::NodeAbilities};
 
-    const KUBERNETES: Habits =
-        Habits { shares_single_writer: true, abilities: NodeAbilities { single_node_multi_writer: false } };
+    const KUBERNETES: Habits = Habits {
+        shares_single_writer: true,
+        mixes_capabilities: true,
+        abilities: NodeAbilities { single_node_multi_writer: false, volume_mount_group: false },
+    };
 
     fn spec() -> VolumeSpec {
         VolumeSpec { unique_name: "u".into(), ..VolumeSpec::default() }
