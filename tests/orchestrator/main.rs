@@ -20,6 +20,7 @@ mod registration;
 mod sharing;
 mod snapshots;
 mod stage;
+mod staging;
 mod strict;
 mod sweep;
 mod trace;

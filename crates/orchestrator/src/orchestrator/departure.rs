@@ -48,4 +48,7 @@ pub enum Departure {
     /// D-15: pods of one node that want a volume in different ways have it published with different capabilities.
     #[value(name = "D-15")]
     MixCapabilities,
+    /// D-19: a device of which there are several volume objects is published from the staging path of each one's name.
+    #[value(name = "D-19")]
+    GuessStaging,
 }

@@ -43,7 +43,7 @@ pub(crate) struct ActualPod {
 /// A volume of the node.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct ActualVolume {
-    /// The volume.
+    /// The volume, as the first pod wanted it, with the staging path that it was staged at last.
     pub spec: VolumeSpec,
     /// Whether it is known to be attached.
     pub is_attached: bool,
@@ -115,7 +115,8 @@ impl ActualStateOfWorld {
 
     /// Notes that a volume may be staged, as was found on disk.
     pub(crate) fn staged(&mut self, spec: VolumeSpec) {
-        self.volumes.entry(spec.unique_name.clone()).or_insert_with(|| ActualVolume {
+        let staged_as = spec.staged_as.clone();
+        let volume = self.volumes.entry(spec.unique_name.clone()).or_insert_with(|| ActualVolume {
             spec,
             is_attached: false,
             device: DeviceState::Uncertain,
@@ -125,6 +126,7 @@ impl ActualStateOfWorld {
             size: 0,
             refuses_expansion: false,
         });
+        volume.spec.staged_as = staged_as;
     }
 
     /// Whether a volume is, or may be, mounted for a pod.
@@ -189,11 +191,13 @@ impl ActualStateOfWorld {
             None => {}
             Some(Ok(())) => {
                 volume.device = DeviceState::GloballyMounted;
+                volume.spec.staged_as.clone_from(&spec.staged_as);
                 volume.selinux_label.clone_from(&wanted.selinux_label);
                 volume.is_reconstructed = false;
             }
             Some(Err(error)) => {
                 if error.certainty == Certainty::Uncertain {
+                    volume.spec.staged_as.clone_from(&spec.staged_as);
                     volume.selinux_label.clone_from(&wanted.selinux_label);
                 }
                 volume.device = match (error.certainty, volume.device) {

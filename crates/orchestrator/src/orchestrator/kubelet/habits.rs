@@ -7,7 +7,7 @@ use super::{
         departure::Departure,
         object::VolumeMode,
     },
-    DesiredPod, VolumeSpec,
+    ActualVolume, DesiredPod, DeviceState, VolumeSpec,
     actual_state_of_world::ActualPod,
 };
 use crate::csi::v1::{VolumeCapability, volume_capability::access_mode::Mode};
@@ -28,6 +28,8 @@ pub(super) struct Habits {
     pub(super) shares_single_writer: bool,
     /// Whether a volume is published with several capabilities at a time.
     pub(super) mixes_capabilities: bool,
+    /// Whether the staging path of a device is made of the volume object's own name, whichever of its handle was staged.
+    pub(super) guesses_staging: bool,
     /// What the node service can do.
     pub(super) abilities: NodeAbilities,
 }
@@ -38,6 +40,7 @@ impl Habits {
         Self {
             shares_single_writer: context.departs(Departure::ShareSingleWriter),
             mixes_capabilities: context.departs(Departure::MixCapabilities),
+            guesses_staging: context.departs(Departure::GuessStaging),
             abilities,
         }
     }
@@ -55,6 +58,16 @@ impl Habits {
             () if asked_for != self.asked_for(&other.spec, other.fs_group) => Some("with another capability"),
             () => None,
         }
+    }
+
+    /// A volume with the staging path that is named for it.
+    pub(super) fn placed(self, spec: &VolumeSpec, known: &ActualVolume) -> VolumeSpec {
+        let may_be_staged = known.device != DeviceState::NotMounted;
+        let staged_as = match may_be_staged && !self.guesses_staging {
+            true => known.spec.staged_as.clone(),
+            false => spec.volume_name.clone(),
+        };
+        VolumeSpec { staged_as, ..spec.clone() }
     }
 
     fn mode(self, spec: &VolumeSpec) -> Mode {
@@ -77,6 +90,7 @@ mod tests {
     const STRICT: Habits = Habits {
         shares_single_writer: false,
         mixes_capabilities: false,
+        guesses_staging: false,
         abilities: NodeAbilities { single_node_multi_writer: false, volume_mount_group: true },
     };
 

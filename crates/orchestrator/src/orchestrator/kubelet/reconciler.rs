@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState,
-    Operation, VolumeSpec, habits::Habits,
+    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredPod, DesiredStateOfWorld, DeviceState,
+    MountState, Operation, VolumeSpec, habits::Habits,
 };
 
 /// What is to be done, in order.
@@ -49,7 +49,7 @@ pub(super) fn plan(
     }
     steps.extend(mounts(desired, actual, attachments, habits));
     if desired.is_complete {
-        steps.extend(device_unmounts(desired, actual));
+        steps.extend(device_unmounts(desired, actual, habits));
     }
     steps
 }
@@ -107,14 +107,14 @@ fn mounts(
             if mount.is_none_or(|mount| mount.state == MountState::Uncertain || mount.wants_remount) {
                 steps.push(Step::Start(Operation::Mount {
                     pod: pod.clone(),
-                    wanted: wanted.clone(),
+                    wanted: DesiredPod { spec: habits.placed(&wanted.spec, known), ..wanted.clone() },
                     stages: known.device != DeviceState::GloballyMounted && !wanted.spec.is_inline,
                     is_first: mount.is_none(),
                     size: volume.size,
                 }));
             } else if known.size < volume.size && !known.refuses_expansion && !wanted.read_only {
                 steps.push(Step::Start(Operation::Expand {
-                    spec: wanted.spec.clone(),
+                    spec: habits.placed(&wanted.spec, known),
                     pod: pod.clone(),
                     size: volume.size,
                 }));
@@ -124,7 +124,7 @@ fn mounts(
     steps
 }
 
-fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
+fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, habits: Habits) -> Vec<Step> {
     let is_unused = |name: &String, volume: &ActualVolume| match desired.volumes.get(name) {
         None => true,
         // Staged with a label that nobody wants any more.
@@ -138,7 +138,7 @@ fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -
         .map(|(name, volume)| match volume.device {
             DeviceState::NotMounted => Step::MarkDetached(name.clone()),
             DeviceState::Uncertain | DeviceState::GloballyMounted => {
-                Step::Start(Operation::UnmountDevice { spec: volume.spec.clone() })
+                Step::Start(Operation::UnmountDevice { spec: habits.placed(&volume.spec, volume) })
             }
         })
         .collect()
@@ -147,11 +147,12 @@ fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orchestrator::kubelet::{DesiredPod, habits::NodeAbilities};
+    use crate::orchestrator::kubelet::habits::NodeAbilities;
 
     const KUBERNETES: Habits = Habits {
         shares_single_writer: true,
         mixes_capabilities: true,
+        guesses_staging: true,
         abilities: NodeAbilities { single_node_multi_writer: false, volume_mount_group: false },
     };
 
