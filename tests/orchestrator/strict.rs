@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::ValueEnum as _;
 use csi_certify::{
     history::{Event, EventKind},
-    orchestrator::{AccessMode, Departure, VolumeMode},
+    orchestrator::{
+        AccessMode, Departure, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy, VolumeMode, tear_down,
+    },
     spec::Rpc,
 };
 use tonic::Code;
 
 use super::{
     interposer::Act,
-    stage::{Setup, Stage, play},
+    stage::{MIB, Setup, Stage, play},
 };
 
 fn all() -> BTreeSet<Departure> {
@@ -64,6 +66,53 @@ fn a_volume_of_a_forgotten_claim_is_taken_back_and_in_kubernetes_left() {
             tokio::time::sleep(Duration::from_secs(1200)).await;
             let left = stage.driver_store.volumes_after(None, 2).unwrap().len();
             assert_eq!(left, usize::from(!strict), "strict {strict}");
+        });
+    }
+}
+
+#[test]
+fn a_volume_with_a_caret_in_its_id_is_detached_and_in_kubernetes_never() {
+    for strict in [false, true] {
+        play(async move {
+            let without = strict.then_some(Departure::SplitName).into_iter().collect();
+            let mut stage = stage(without).await;
+            // The built-in driver gives no such ids: it is answered for here.
+            let rpcs = ["ControllerPublishVolume", "NodeStageVolume", "NodePublishVolume"];
+            let undone = ["ControllerUnpublishVolume", "NodeUnstageVolume", "NodeUnpublishVolume"];
+            rpcs.iter().chain(&undone).for_each(|rpc| stage.script.next(rpc, &[Act::Accept]));
+            let volume = PersistentVolume {
+                metadata: Metadata::named("pv-1"),
+                driver: csi_certify::driver::PLUGIN_NAME.into(),
+                handle: "pool^volume".into(),
+                access_modes: vec![AccessMode::ReadWriteOnce],
+                capacity: 4 * MIB,
+                storage_class: "standard".into(),
+                reclaim_policy: ReclaimPolicy::Retain,
+                ..PersistentVolume::default()
+            };
+            stage.cluster.store().create(volume).unwrap();
+            let claim = PersistentVolumeClaim {
+                metadata: Metadata::named("c1"),
+                access_modes: vec![AccessMode::ReadWriteOnce],
+                request: 4 * MIB,
+                storage_class: "standard".into(),
+                volume_name: "pv-1".into(),
+                ..PersistentVolumeClaim::default()
+            };
+            stage.cluster.create_claim(claim).unwrap();
+            stage.bound("c1").await;
+            stage.pod("p1", "c1", "n1");
+            stage.running("p1").await;
+            stage.cluster.delete_pod("p1");
+            stage.pod_gone("p1").await;
+            tokio::time::sleep(Duration::from_secs(1200)).await;
+            let asked = calls(&stage.recorder.history().events, Rpc::ControllerUnpublishVolume);
+            assert_eq!(asked, usize::from(strict), "strict {strict}");
+            let left: Vec<String> = tear_down(&mut stage.cluster).await.iter().map(ToString::to_string).collect();
+            let told = "attachment of pv-1 to n1 waits for the volume to be detached: the attach/detach controller splits \
+                        its name at ^, and finds two";
+            assert_eq!(left.iter().any(|one| one == told), !strict, "strict {strict}: {left:#?}");
+            assert_eq!(left.is_empty(), strict, "strict {strict}: {left:#?}");
         });
     }
 }

@@ -48,6 +48,9 @@ pub enum Departure {
     /// D-15: pods of one node that want a volume in different ways have it published with different capabilities.
     #[value(name = "D-15")]
     MixCapabilities,
+    /// D-17: a volume whose `volume_id` has a `^` is never detached: its unique name is split there.
+    #[value(name = "D-17")]
+    SplitName,
     /// D-19: a device of which there are several volume objects is published from the staging path of each one's name.
     #[value(name = "D-19")]
     GuessStaging,

@@ -3,9 +3,11 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use super::{
+    attach_detach_controller::FAILED_DETACH,
     context::{Context, Trouble},
     external_attacher, external_provisioner,
     kubelet::component,
+    names,
     object::{Node, Pod, PodVolume},
     store::Tables,
 };
@@ -149,7 +151,12 @@ pub(super) fn leftovers(context: &Context, remains: &BTreeSet<PathBuf>) -> Vec<S
         for (name, attachment) in &tables.attachments {
             let volume = attachment.volume_name.as_str();
             let object = format!("attachment of {volume} to {}", attachment.node_name);
-            add(object, "the volume to be detached", &[name, volume]);
+            let told = tables.volumes.get(volume).and_then(|volume| {
+                let unique = names::unique_volume(&volume.driver, &volume.handle);
+                tables.events.values().find(|one| one.regarding == unique && one.reason == FAILED_DETACH)
+            });
+            let why = told.map(|event| format!(": {}", event.message)).unwrap_or_default();
+            add(object, &format!("the volume to be detached{why}"), &[name, volume]);
         }
         for (name, claim) in &tables.claims {
             add(format!("claim {name}"), "its last user to go", &[name, &claim.volume_name]);
