@@ -6,7 +6,8 @@ use clap::ValueEnum as _;
 use csi_certify::{
     history::{Event, EventKind},
     orchestrator::{
-        AccessMode, Departure, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy, VolumeMode, tear_down,
+        AccessMode, Departure, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy, Tables, VolumeMode,
+        VolumeSnapshot, tear_down,
     },
     spec::Rpc,
 };
@@ -113,6 +114,45 @@ fn a_volume_with_a_caret_in_its_id_is_detached_and_in_kubernetes_never() {
                         its name at ^, and finds two";
             assert_eq!(left.iter().any(|one| one == told), !strict, "strict {strict}: {left:#?}");
             assert_eq!(left.is_empty(), strict, "strict {strict}: {left:#?}");
+        });
+    }
+}
+
+/// A snapshot of a bound claim is asked for.
+async fn snapshot(stage: &Stage) {
+    stage.claim("c1", AccessMode::ReadWriteOnce, VolumeMode::Filesystem);
+    stage.bound("c1").await;
+    stage.cluster.create_snapshot("s1", "c1", "").unwrap();
+}
+
+#[test]
+fn a_snapshot_that_may_have_been_cut_goes_with_its_object_and_in_kubernetes_stays() {
+    for strict in [false, true] {
+        play(async move {
+            let stage = stage(strict.then_some(Departure::KeepFailedSnapshot).into_iter().collect()).await;
+            stage.script.next("CreateSnapshot", &[Act::Fail(Code::Internal)]);
+            snapshot(&stage).await;
+            let has_failed = |tables: &Tables| tables.snapshot_contents.values().any(|one| one.error.is_some());
+            stage.until("it has failed", has_failed).await;
+            stage.cluster.store().delete::<VolumeSnapshot>("s1");
+            stage.until("its objects are gone", |tables| tables.snapshot_contents.is_empty()).await;
+            let left = stage.driver_store.snapshots_after(None, 2).unwrap().len();
+            assert_eq!(left, usize::from(!strict), "strict {strict}");
+        });
+    }
+}
+
+#[test]
+fn a_snapshot_that_fails_after_it_was_cut_is_cut_anew_and_in_kubernetes_asked_for_again() {
+    for strict in [false, true] {
+        play(async move {
+            let stage = stage(strict.then_some(Departure::KeepFailedSnapshot).into_iter().collect()).await;
+            stage.script.next("CreateSnapshot", &[Act::Unready, Act::Refuse(Code::Internal)]);
+            snapshot(&stage).await;
+            stage.until("it is ready", |tables| tables.snapshots["s1"].is_ready).await;
+            let events = stage.recorder.history().events;
+            let called = [Rpc::CreateSnapshot, Rpc::DeleteSnapshot].map(|rpc| calls(&events, rpc));
+            assert_eq!(called, [3, usize::from(strict)], "strict {strict}");
         });
     }
 }

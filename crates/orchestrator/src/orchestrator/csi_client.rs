@@ -72,6 +72,11 @@ impl RpcError {
         matches!(self.code, Some(3 | 5 | 11))
     }
 
+    /// Whether something broke, perhaps half way: what was asked for may be there all the same.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self.code, Some(2 | 13 | 15))
+    }
+
     /// Whether the provisioner counts the call as still running in the background.
     pub fn is_in_background(&self) -> bool {
         matches!(self.code, None | Some(1 | 4 | 10 | 14))

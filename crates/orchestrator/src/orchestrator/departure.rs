@@ -48,6 +48,9 @@ pub enum Departure {
     /// D-15: pods of one node that want a volume in different ways have it published with different capabilities.
     #[value(name = "D-15")]
     MixCapabilities,
+    /// D-16: a CreateSnapshot that failed is repeated, or forgotten with its object, and what it may have cut never deleted.
+    #[value(name = "D-16")]
+    KeepFailedSnapshot,
     /// D-17: a volume whose `volume_id` has a `^` is never detached: its unique name is split there.
     #[value(name = "D-17")]
     SplitName,
