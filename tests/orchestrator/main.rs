@@ -17,6 +17,7 @@ mod provisioning;
 mod published;
 mod recovery;
 mod registration;
+mod repeated;
 mod sharing;
 mod snapshots;
 mod stage;

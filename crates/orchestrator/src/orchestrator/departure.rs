@@ -54,6 +54,9 @@ pub enum Departure {
     /// D-17: a volume whose `volume_id` has a `^` is never detached: its unique name is split there.
     #[value(name = "D-17")]
     SplitName,
+    /// D-18: secrets and classes are read anew for each call, so that one that may be under way is repeated otherwise.
+    #[value(name = "D-18")]
+    ReadAnew,
     /// D-19: a device of which there are several volume objects is published from the staging path of each one's name.
     #[value(name = "D-19")]
     GuessStaging,
