@@ -1,4 +1,4 @@
-//! Where Kubernetes departs from what the specification asks of an orchestrator, as far as it can be switched off here.
+//! Where Kubernetes departs from what the specification asks of an orchestrator; each can be switched off.
 
 /// A departure of Kubernetes from the duties of an orchestrator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
