@@ -7,11 +7,11 @@ use csi_certify::{
     orchestrator::{AccessMode, Departure, StorageClass, VolumeMode},
     spec::Rpc,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     interposer::Act,
-    stage::{Setup, Stage, play},
+    stage::{LONG, Setup, Stage, play},
 };
 
 fn of(key: &str, value: &str) -> BTreeMap<String, String> {
@@ -28,18 +28,18 @@ async fn stage(strict: bool) -> Stage {
 
 /// The requests of an RPC, once there are so many.
 async fn requests(stage: &Stage, rpc: Rpc, count: usize) -> Vec<Request> {
-    loop {
-        let events = stage.recorder.history().events;
-        let request = |event: &csi_certify::history::Event| match &event.kind {
-            EventKind::Call(call) if call.request.rpc() == rpc => Some(call.request.clone()),
-            _ => None,
-        };
-        let requests: Vec<Request> = events.iter().filter_map(request).collect();
-        if requests.len() >= count {
-            return requests;
+    let request = |event: csi_certify::history::Event| match event.kind {
+        EventKind::Call(call) if call.request.rpc() == rpc => Some(call.request),
+        _ => None,
+    };
+    let made = || stage.recorder.history().events.into_iter().filter_map(request).collect::<Vec<Request>>();
+    let enough = async {
+        while made().len() < count {
+            sleep(Duration::from_millis(10)).await;
         }
-        sleep(Duration::from_millis(10)).await;
-    }
+    };
+    timeout(LONG, enough).await.unwrap();
+    made()
 }
 
 #[test]

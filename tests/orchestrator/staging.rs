@@ -1,5 +1,7 @@
 //! Where a device is staged of which there are several volume objects, in Kubernetes and where duties are kept.
 
+use std::time::Duration;
+
 use csi_certify::{
     history::{EventKind, Request},
     orchestrator::{
@@ -7,7 +9,9 @@ use csi_certify::{
     },
 };
 
-use super::stage::{MIB, Setup, Stage, play};
+use tokio::time::{sleep, timeout};
+
+use super::stage::{LONG, MIB, Setup, Stage, play};
 
 /// The calls about staging so far, with the staging path that each names.
 fn named(stage: &Stage) -> Vec<(&'static str, String)> {
@@ -63,12 +67,13 @@ fn a_device_is_published_from_where_it_was_staged_and_in_kubernetes_from_where_i
             stage.running("p1").await;
             stage.pod("p2", "c2", "n1");
             if !strict {
-                let mut guessed = None;
-                while guessed.is_none() {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                    guessed =
-                        named(&stage).into_iter().find(|(rpc, path)| *rpc == "publish" && path.ends_with("/pv-b"));
-                }
+                let is_guessed = |(rpc, path): &(&str, String)| *rpc == "publish" && path.ends_with("/pv-b");
+                let guessed = async {
+                    while !named(&stage).iter().any(is_guessed) {
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                };
+                timeout(LONG, guessed).await.unwrap();
                 let staged = named(&stage).iter().filter(|(rpc, _)| *rpc == "stage").count();
                 assert_eq!(staged, 1, "it was never staged there");
                 return;
