@@ -341,7 +341,8 @@ async fn play(arguments: &OrchestrateArguments, ground: Ground, seed: u64) -> Re
     if let (Err(error), Some(path)) = (written, &arguments.history) {
         return Err(cannot_write(path, &error));
     }
-    let WorkloadOutcome { claims, pods, snapshots, faults, running, steady_after, gone_after, stuck } = &outcome;
+    let WorkloadOutcome { claims, pods, snapshots, faults, running, steady_after, gone_after, waiting, stuck } =
+        &outcome;
     anstream::eprintln!(
         "{claims} claims, {pods} pods, {snapshots} snapshots, {faults} faults; {running} pods ran in the end, {} stuck; \
          steady after {:.1} s, gone {:.1} s later",
@@ -350,7 +351,7 @@ async fn play(arguments: &OrchestrateArguments, ground: Ground, seed: u64) -> Re
         gone_after.as_secs_f64()
     );
     anstream::eprintln!("{}", Economy::of(&history));
-    stuck.iter().for_each(|one| anstream::eprintln!("{one}"));
+    waiting.iter().chain(stuck).for_each(|one| anstream::eprintln!("{one}"));
     let is_well = stuck.is_empty() && seen.is_empty();
     let stopped = stuck.iter().map(|one| (one.object.clone(), one.to_string())).chain(seen).collect();
     let circumstances = Circumstances {

@@ -11,7 +11,7 @@ use std::{
 use csi_certify::{csi::v1, sut::InProcess};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
-use prost::{Message as _, bytes::Bytes};
+use prost::{Message, bytes::Bytes};
 use tokio::sync::Notify;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Service as _, service_fn};
@@ -31,6 +31,10 @@ pub(crate) enum Act {
     Accept,
     /// The driver carries it out, and the volume of its answer is smaller than any request.
     Shrink,
+    /// The driver carries it out, and the snapshot of its answer is not ready.
+    Unready,
+    /// The driver carries it out and this is answered.
+    Fail(Code),
     /// The driver carries it out.
     Pass,
 }
@@ -119,7 +123,12 @@ impl Script {
                     }
                     Act::Break => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
                     Act::Accept => Ok(reply(&[], HeaderMap::new())),
-                    Act::Shrink => Ok(shrunk(routes.call(request).await.unwrap_or_else(|never| match never {})).await),
+                    Act::Shrink => Ok(rewritten(done(&mut routes, request).await, shrink).await),
+                    Act::Unready => Ok(rewritten(done(&mut routes, request).await, unready).await),
+                    Act::Fail(code) => {
+                        let _ = done(&mut routes, request).await;
+                        Ok(Status::new(code, "as the script says").into_http())
+                    }
                     Act::Pass => routes.call(request).await,
                 };
                 let answer = answer.unwrap_or_else(|never: Infallible| match never {});
@@ -141,13 +150,28 @@ fn reply(message: &[u8], mut trailers: HeaderMap) -> http::Response<Body> {
     http::Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
 }
 
-/// The same answer of CreateVolume, with a volume of one byte.
-async fn shrunk(answer: http::Response<Body>) -> http::Response<Body> {
+async fn done(routes: &mut Routes, request: http::Request<Body>) -> http::Response<Body> {
+    routes.call(request).await.unwrap_or_else(|never| match never {})
+}
+
+fn shrink(message: &mut v1::CreateVolumeResponse) {
+    message.volume.as_mut().unwrap().capacity_bytes = 1;
+}
+
+fn unready(message: &mut v1::CreateSnapshotResponse) {
+    message.snapshot.as_mut().unwrap().ready_to_use = false;
+}
+
+/// The same answer, with another message.
+async fn rewritten<M: Message + Default>(
+    answer: http::Response<Body>,
+    rewrite: impl FnOnce(&mut M),
+) -> http::Response<Body> {
     let collected = answer.into_body().collect().await.unwrap();
     let trailers = collected.trailers().cloned().unwrap_or_default();
     let bytes = collected.to_bytes();
     // The message comes after a flag and its length.
-    let mut message = v1::CreateVolumeResponse::decode(&bytes[5..]).unwrap();
-    message.volume.as_mut().unwrap().capacity_bytes = 1;
+    let mut message = M::decode(&bytes[5..]).unwrap();
+    rewrite(&mut message);
     reply(&message.encode_to_vec(), trailers)
 }

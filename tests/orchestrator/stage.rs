@@ -59,7 +59,11 @@ impl Setup {
         let nodes: Vec<String> = (1..=nodes).map(|number| format!("n{number}")).collect();
         // Two pods of a node with a single-writer volume are everyday business of Kubernetes.
         let configuration = Configuration { second_target: SecondTarget::Allow, ..Configuration::default() };
-        let mount_pods: Box<MountPodOptions> = Box::new(|node: &str| MemoryOptions::new(node));
+        let mount_pods: Box<MountPodOptions> = Box::new(|node: &str| {
+            let mut options = MemoryOptions::new(node);
+            options.policy.single_node_writer_second_target = SecondTarget::Allow;
+            options
+        });
         Self { nodes, configuration, attach_required: true, seed: 1, mount_pods }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     stage::{Setup, Stage, play},
 };
 
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl Watcher for Quiet {
     fn acted(&self, _: &str, _: &Tables) {}

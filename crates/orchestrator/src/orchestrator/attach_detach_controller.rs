@@ -23,6 +23,9 @@ use super::{
     timing::{ATTACHMENT_WAIT, FORCED_DETACH, OPERATION_BACKOFF},
 };
 
+/// The reason under which is told what keeps a volume from being detached.
+pub(super) const FAILED_DETACH: &str = "FailedDetach";
+
 /// The pause before an attachment is looked at again.
 const FIRST_POLL: Duration = Duration::from_millis(500);
 
@@ -321,7 +324,15 @@ async fn perform(context: &Context, operation: &Operation) -> bool {
                 pause = pause.mul_f64(1.05);
             }
         }
-        Operation::Detach { place: (_, node), handle } => {
+        Operation::Detach { place: (volume, node), handle } => {
+            let split = match context.departs(Departure::SplitName) {
+                true => names::split_unique_volume(volume),
+                false => Some((driver.as_str(), handle.as_str())),
+            };
+            let Some((driver, handle)) = split else {
+                context.tell(volume, FAILED_DETACH, "the attach/detach controller splits its name at ^, and finds two");
+                return false;
+            };
             let name = names::attachment(handle, driver, node);
             store.delete::<VolumeAttachment>(&name);
             loop {

@@ -10,8 +10,7 @@ use super::{
 };
 use crate::csi::v1::{
     self, controller_service_capability, controller_service_capability::rpc::Type as Controller,
-    node_service_capability, node_service_capability::rpc::Type as Node, plugin_capability,
-    plugin_capability::service::Type as Plugin,
+    node_service_capability, plugin_capability, plugin_capability::service::Type as Plugin,
 };
 
 /// How the start of a component names itself in its troubles.
@@ -98,16 +97,17 @@ pub(super) async fn controller(
     Ok(reply.capabilities.into_iter().filter_map(rpc).collect())
 }
 
-/// Whether the node service has a capability, asked anew: a kubelet never remembers it.
+/// The capabilities of the node service, asked anew.
 pub(super) async fn node(
     client: &CsiClient,
     subject: &str,
-    capability: Node,
     limit: std::time::Duration,
-) -> Result<bool, RpcError> {
+) -> Result<BTreeSet<i32>, RpcError> {
     let reply = client.call(subject, v1::NodeGetCapabilitiesRequest {}, limit).await?;
-    let is = |one: &v1::NodeServiceCapability| matches!(&one.r#type, Some(node_service_capability::Type::Rpc(rpc)) if rpc.r#type == i32::from(capability));
-    Ok(reply.capabilities.iter().any(is))
+    let rpc = |capability: v1::NodeServiceCapability| {
+        capability.r#type.map(|node_service_capability::Type::Rpc(rpc)| rpc.r#type)
+    };
+    Ok(reply.capabilities.into_iter().filter_map(rpc).collect())
 }
 
 fn exit(error: RpcError) -> Exit {

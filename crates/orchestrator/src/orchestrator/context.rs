@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    attempts::Attempts,
     csi_client::Turns,
     departure::Departure,
     external_provisioner::Orders,
@@ -69,6 +70,20 @@ pub struct Trouble {
 #[derive(Clone, Debug, Default)]
 pub struct Troubles(Arc<Mutex<BTreeMap<(String, String), Trouble>>>);
 
+/// What all secrets have become, once they were changed; clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Rotated(Arc<Mutex<Option<BTreeMap<String, String>>>>);
+
+impl Rotated {
+    pub(super) fn set(&self, secrets: BTreeMap<String, String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secrets);
+    }
+
+    fn get(&self) -> Option<BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// What all components share.
 #[derive(Clone)]
 pub struct Context {
@@ -86,10 +101,14 @@ pub struct Context {
     pub csi_driver: CsiDriver,
     /// What is done to calls.
     pub nemesis: Arc<dyn Nemesis>,
+    /// What all secrets have become since the profile was read.
+    pub(super) rotated: Rotated,
     /// Departures of Kubernetes that are switched off.
     pub without: BTreeSet<Departure>,
     /// The volumes that a call is under way for, where these have to come one after the other.
     pub(super) turns: Turns,
+    /// Calls that may still be under way, where these are repeated as they were made first.
+    pub(super) attempts: Attempts,
     /// What was refused for good, where that is not asked for again.
     pub(super) refusals: Refusals,
     /// Creations that may still come about, where these outlive a restart of the provisioner.
@@ -113,6 +132,11 @@ impl Context {
         if self.store.create(event).is_err() {
             let _ = self.store.note(&name, |event: &mut Event| message.clone_into(&mut event.message));
         }
+    }
+
+    /// The secrets of an RPC as they are now.
+    pub(super) fn secrets(&self, rpc: Rpc) -> BTreeMap<String, String> {
+        self.rotated.get().unwrap_or_else(|| self.profile.secrets_of(rpc).clone())
     }
 
     /// Whether Kubernetes departs here from what the specification asks.

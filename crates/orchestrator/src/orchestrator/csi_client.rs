@@ -72,6 +72,11 @@ impl RpcError {
         matches!(self.code, Some(3 | 5 | 11))
     }
 
+    /// Whether something broke, perhaps half way: what was asked for may be there all the same.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self.code, Some(2 | 13 | 15))
+    }
+
     /// Whether the provisioner counts the call as still running in the background.
     pub fn is_in_background(&self) -> bool {
         matches!(self.code, None | Some(1 | 4 | 10 | 14))
@@ -147,6 +152,11 @@ impl CsiClient {
         if !asks_again && let Some(refusal) = self.context.refusals.find(driver, &request) {
             return Err(refusal);
         }
+        let attempts = (!self.context.departs(Departure::ReadAnew)).then_some(&self.context.attempts);
+        let request = match attempts {
+            Some(attempts) => attempts.begin(component, request),
+            None => request,
+        };
         let answer = match self.context.nemesis.fate(&request) {
             Fate::Calm => driver.call(recorder, component, &request, limit).await,
             Fate::LoseAnswer => match driver.call_dropping_answer(recorder, component, &request, limit).await {
@@ -159,28 +169,31 @@ impl CsiClient {
         if answer == Answer::Lost(Lost::Connection) {
             self.disconnected.notify_waiters();
         }
-        let failure = match answer {
-            Answer::Reply(reply) => match R::reply(reply) {
-                Some(reply) => {
-                    if !is_query(rpc) {
-                        self.context.troubles.over(component, subject);
-                    }
-                    return Ok(reply);
-                }
-                None => RpcError { rpc, code: None, answer: "a reply of another RPC".to_owned() },
-            },
-            answer => RpcError::of(rpc, &answer),
+        let result = match answer {
+            Answer::Reply(reply) => {
+                R::reply(reply).ok_or_else(|| RpcError { rpc, code: None, answer: "a reply of another RPC".to_owned() })
+            }
+            answer => Err(RpcError::of(rpc, &answer)),
         };
-        self.context.troubles.failed(component, subject, rpc, failure.answer.clone());
-        if !asks_again {
-            self.context.refusals.note(driver, &request, &failure);
+        if let Some(attempts) = attempts {
+            attempts.end(component, &request, result.as_ref().err());
         }
-        Err(failure)
+        match &result {
+            Ok(_) if is_query(rpc) => {}
+            Ok(_) => self.context.troubles.over(component, subject),
+            Err(failure) => {
+                self.context.troubles.failed(component, subject, rpc, failure.answer.clone());
+                if !asks_again {
+                    self.context.refusals.note(driver, &request, failure);
+                }
+            }
+        }
+        result
     }
 
-    /// The secrets that the profile has for an RPC.
-    pub(super) fn secrets(&self, rpc: Rpc) -> std::collections::BTreeMap<String, String> {
-        self.context.profile.secrets_of(rpc).clone()
+    /// The secrets of an RPC as they are now.
+    pub(super) fn secrets(&self, rpc: Rpc) -> BTreeMap<String, String> {
+        self.context.secrets(rpc)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where Kubernetes departs from what the specification asks of an orchestrator, as far as it can be switched off here.
+//! Where Kubernetes departs from what the specification asks of an orchestrator; each can be switched off.
 
 /// A departure of Kubernetes from the duties of an orchestrator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -9,6 +9,9 @@ pub enum Departure {
     /// D-02: what was refused for good, UNIMPLEMENTED included, is asked for ever again.
     #[value(name = "D-02")]
     AskAgain,
+    /// D-03: the volume of a single writer is published to a second target on its node.
+    #[value(name = "D-03")]
+    ShareSingleWriter,
     /// D-04: `volume_context` has the provisioner's identity and tells of the pod, beside what CreateVolume gave.
     #[value(name = "D-04")]
     AddToContext,
@@ -42,4 +45,19 @@ pub enum Departure {
     /// D-14: volumes are measured without their staging path.
     #[value(name = "D-14")]
     MeasureWithoutStaging,
+    /// D-15: pods of one node that want a volume in different ways have it published with different capabilities.
+    #[value(name = "D-15")]
+    MixCapabilities,
+    /// D-16: a CreateSnapshot that failed is repeated, or forgotten with its object, and what it may have cut never deleted.
+    #[value(name = "D-16")]
+    KeepFailedSnapshot,
+    /// D-17: a volume whose `volume_id` has a `^` is never detached: its unique name is split there.
+    #[value(name = "D-17")]
+    SplitName,
+    /// D-18: secrets and classes are read anew for each call, so that one that may be under way is repeated otherwise.
+    #[value(name = "D-18")]
+    ReadAnew,
+    /// D-19: a device of which there are several volume objects is published from the staging path of each one's name.
+    #[value(name = "D-19")]
+    GuessStaging,
 }

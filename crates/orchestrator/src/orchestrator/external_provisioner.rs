@@ -150,10 +150,6 @@ impl Claims {
         if !self.capabilities.controller(Type::CreateDeleteVolume) {
             return Err("the driver cannot create volumes");
         }
-        let single_node = SingleNode::of(self.capabilities.controller(Type::SingleNodeMultiWriter));
-        let of = |access: &_| {
-            capability(claim.volume_mode, &fs_type(class), &class.mount_options, mode(*access, single_node))
-        };
         let source = claim.data_source.as_ref().map(|source| self.content_source(source, claim)).transpose()?;
         let accessibility = self.capabilities.plugin(Plugin::VolumeAccessibilityConstraints);
         let requirement = match accessibility {
@@ -163,13 +159,34 @@ impl Claims {
         Ok(v1::CreateVolumeRequest {
             name: names::volume(&claim.metadata.uid),
             capacity_range: Some(v1::CapacityRange { required_bytes: claim.request, limit_bytes: 0 }),
-            volume_capabilities: claim.access_modes.iter().map(of).collect(),
+            volume_capabilities: self.volume_capabilities(claim, class),
             parameters: parameters(class),
             secrets: self.client.secrets(Rpc::CreateVolume),
             volume_content_source: source,
             accessibility_requirements: requirement,
             mutable_parameters: self.mutable_parameters(claim)?,
         })
+    }
+
+    fn volume_capabilities(&self, claim: &PersistentVolumeClaim, class: &StorageClass) -> Vec<v1::VolumeCapability> {
+        let single_node = SingleNode::of(self.capabilities.controller(Type::SingleNodeMultiWriter));
+        let of = |access: &_| {
+            capability(claim.volume_mode, &fs_type(class), &class.mount_options, mode(*access, single_node))
+        };
+        claim.access_modes.iter().map(of).collect()
+    }
+
+    /// An order with secrets and class as they are now; of a class that is gone, as it was.
+    fn renewed(&self, order: InBackground) -> InBackground {
+        let InBackground { claim, request, class } = order;
+        let class = self.store().get(&claim.storage_class).unwrap_or(class);
+        let request = v1::CreateVolumeRequest {
+            volume_capabilities: self.volume_capabilities(&claim, &class),
+            parameters: parameters(&class),
+            secrets: self.client.secrets(Rpc::CreateVolume),
+            ..request
+        };
+        InBackground { claim, request, class }
     }
 
     /// The attributes that the claim wants, if it wants some.
@@ -401,6 +418,10 @@ impl Controller for Claims {
             in_background.values().find(is_it).cloned()
         };
         if let Some(order) = remembered {
+            let order = match self.client.context.departs(Departure::ReadAnew) {
+                true => self.renewed(order),
+                false => order,
+            };
             return self.provision(key, order).await;
         }
         let Some(claim) = current else {

@@ -119,8 +119,8 @@ async fn can_expand(client: &CsiClient, capabilities: &Capabilities) -> Result<O
     if capabilities.controller(Type::ExpandVolume) {
         return Ok(Some(false));
     }
-    let node = capabilities::node(client, START, Node::ExpandVolume, PROVISIONER_LIMIT).await?;
-    Ok(node.then_some(true))
+    let node = capabilities::node(client, START, PROVISIONER_LIMIT).await?;
+    Ok(node.contains(&Node::ExpandVolume.into()).then_some(true))
 }
 
 /// What is to be done for a claim.

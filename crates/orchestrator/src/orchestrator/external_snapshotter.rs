@@ -8,7 +8,7 @@ use super::{
     capabilities::{self, Exit},
     context::Context,
     controller::{self, Controller},
-    csi_client::CsiClient,
+    csi_client::{CsiClient, RpcError},
     departure::Departure,
     group_snapshotter::{self, GroupContents},
     names,
@@ -102,14 +102,32 @@ enum Step {
     Create,
     /// It was there first, or was cut with its group: look for it until it is ready.
     Find,
+    /// An error came after it was cut: delete the driver's snapshot, and cut it anew.
+    Discard,
     /// Delete the driver's snapshot.
     Delete,
     /// There is nothing to delete, or it is to stay.
     Release,
 }
 
-fn step(content: &VolumeSnapshotContent) -> Step {
-    let is_being_created = content.metadata.annotations.contains_key(names::SNAPSHOT_BEING_CREATED);
+fn is_being_created(content: &VolumeSnapshotContent) -> bool {
+    content.metadata.annotations.contains_key(names::SNAPSHOT_BEING_CREATED)
+}
+
+/// Whether a snapshot of an id that is not known may be there after this error. One that keeps failed snapshots takes
+/// every final code as proof that there is none.
+fn leaves_open(content: &VolumeSnapshotContent, error: &RpcError, keeps_failed: bool) -> bool {
+    match () {
+        () if keeps_failed => error.is_uncertain(),
+        // It was not asked for this time: what was open before still is.
+        () if error.rpc != Rpc::CreateSnapshot => is_being_created(content),
+        () => error.is_uncertain() || error.is_broken_off() && content.handle.is_empty(),
+    }
+}
+
+fn step(content: &VolumeSnapshotContent, keeps_failed: bool) -> Step {
+    let is_being_created = is_being_created(content);
+    let has_failed = content.error.is_some() && !is_being_created && !content.handle.is_empty();
     let was_there = content.source_handle.is_empty() || !content.group.is_empty();
     // Members go with their group.
     let stays =
@@ -122,6 +140,7 @@ fn step(content: &VolumeSnapshotContent) -> Step {
         true => Step::Delete,
         false if content.is_ready => Step::Nothing,
         false if was_there => Step::Find,
+        false if has_failed && !keeps_failed => Step::Discard,
         false => Step::Create,
     }
 }
@@ -129,6 +148,10 @@ fn step(content: &VolumeSnapshotContent) -> Step {
 impl Contents {
     fn store(&self) -> &Store {
         &self.client.context.store
+    }
+
+    fn keeps_failed(&self) -> bool {
+        self.client.context.departs(Departure::KeepFailedSnapshot)
     }
 
     async fn create(&self, content: &VolumeSnapshotContent) -> Next {
@@ -170,10 +193,10 @@ impl Contents {
                 if is_ready { Next::Settled } else { Next::Retry }
             }
             Err(error) => {
-                let is_final = !error.is_uncertain();
+                let is_open = leaves_open(content, &error, self.keeps_failed());
                 let failed = |content: &mut VolumeSnapshotContent| {
                     content.error = Some(error.to_string());
-                    if is_final {
+                    if !is_open {
                         content.metadata.annotations.remove(names::SNAPSHOT_BEING_CREATED);
                     }
                 };
@@ -221,16 +244,28 @@ impl Contents {
         if is_ready { Next::Settled } else { Next::Retry }
     }
 
+    async fn discard(&self, content: &VolumeSnapshotContent) -> Next {
+        if self.delete_snapshot(content).await.is_ok() {
+            let discarded = |content: &mut VolumeSnapshotContent| content.handle.clear();
+            // A content that is gone is not noted on.
+            let _ = self.store().note(&content.metadata.name, discarded);
+        }
+        Next::Retry
+    }
+
     async fn delete(&self, content: &VolumeSnapshotContent) -> Next {
-        let name = &content.metadata.name;
+        match self.delete_snapshot(content).await {
+            Ok(_) => self.release(&content.metadata.name),
+            Err(_) => Next::Retry,
+        }
+    }
+
+    async fn delete_snapshot(&self, content: &VolumeSnapshotContent) -> Result<v1::DeleteSnapshotResponse, RpcError> {
         let request = v1::DeleteSnapshotRequest {
             snapshot_id: content.handle.clone(),
             secrets: self.client.secrets(Rpc::DeleteSnapshot),
         };
-        match self.client.call(&self.subject(name), request, SNAPSHOTTER_LIMIT).await {
-            Ok(_) => self.release(name),
-            Err(_) => Next::Retry,
-        }
+        self.client.call(&self.subject(&content.metadata.name), request, SNAPSHOTTER_LIMIT).await
     }
 
     fn release(&self, name: &str) -> Next {
@@ -269,10 +304,11 @@ impl Controller for Contents {
         if content.driver != self.client.context.csi_driver.name {
             return Next::Settled;
         }
-        match step(&content) {
+        match step(&content, self.keeps_failed()) {
             Step::Nothing => Next::Settled,
             Step::Create => self.create(&content).await,
             Step::Find => self.find(&content).await,
+            Step::Discard => self.discard(&content).await,
             Step::Delete => self.delete(&content).await,
             Step::Release => self.release(key),
         }
@@ -286,32 +322,52 @@ mod tests {
     #[test]
     fn a_snapshot_that_may_be_being_cut_is_asked_for_before_it_is_deleted() {
         let mut content = VolumeSnapshotContent { source_handle: "v".into(), ..VolumeSnapshotContent::default() };
-        assert_eq!(step(&content), Step::Create);
+        assert_eq!(step(&content, true), Step::Create);
         content.metadata.finalizers.insert(names::CONTENT_PROTECTION.into());
         content.metadata.deletion_timestamp = Some(1);
-        assert_eq!(step(&content), Step::Release);
+        assert_eq!(step(&content, true), Step::Release);
         content.metadata.annotations.insert(names::SNAPSHOT_BEING_CREATED.into(), "yes".into());
-        assert_eq!(step(&content), Step::Create);
+        assert_eq!(step(&content, true), Step::Create);
         content.metadata.annotations.clear();
         content.handle = "s".into();
         content.source_handle = "v".into();
-        assert_eq!(step(&content), Step::Delete);
+        assert_eq!(step(&content, true), Step::Delete);
         content.group = "g".into();
-        assert_eq!(step(&content), Step::Release, "members go with their group");
+        assert_eq!(step(&content, true), Step::Release, "members go with their group");
+    }
+
+    #[test]
+    fn what_failed_after_it_was_cut_is_discarded_and_what_may_have_been_cut_is_asked_for_again() {
+        let error = |code| RpcError { rpc: Rpc::CreateSnapshot, code: Some(code), answer: String::new() };
+        let (not_found, internal, unavailable) = (error(5), error(13), error(14));
+        let mut content = VolumeSnapshotContent { source_handle: "v".into(), ..VolumeSnapshotContent::default() };
+        assert!(leaves_open(&content, &unavailable, true) && leaves_open(&content, &unavailable, false));
+        assert!(!leaves_open(&content, &internal, true) && leaves_open(&content, &internal, false));
+        assert!(!leaves_open(&content, &not_found, false), "there is nothing to cut");
+        let unasked = RpcError { rpc: Rpc::GetPluginInfo, ..internal.clone() };
+        assert!(!leaves_open(&content, &unasked, false), "it was never asked for");
+        content.metadata.annotations.insert(names::SNAPSHOT_BEING_CREATED.into(), "yes".into());
+        assert!(leaves_open(&content, &unasked, false) && !leaves_open(&content, &unasked, true));
+        content.handle = "s".into();
+        content.error = Some("late".into());
+        assert!(!leaves_open(&content, &internal, false), "its id is known");
+        assert_eq!(step(&content, false), Step::Create, "it may still be under way");
+        content.metadata.annotations.clear();
+        assert_eq!((step(&content, false), step(&content, true)), (Step::Discard, Step::Create));
     }
 
     #[test]
     fn what_was_there_first_is_looked_for_and_never_cut() {
         let mut content = VolumeSnapshotContent { handle: "s".into(), ..VolumeSnapshotContent::default() };
-        assert_eq!(step(&content), Step::Find);
+        assert_eq!(step(&content, true), Step::Find);
         content.is_ready = true;
-        assert_eq!(step(&content), Step::Nothing);
+        assert_eq!(step(&content, true), Step::Nothing);
         let member = VolumeSnapshotContent {
             handle: "s".into(),
             source_handle: "v".into(),
             group: "g".into(),
             ..VolumeSnapshotContent::default()
         };
-        assert_eq!(step(&member), Step::Find);
+        assert_eq!(step(&member, true), Step::Find);
     }
 }

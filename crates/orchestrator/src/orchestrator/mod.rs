@@ -5,6 +5,7 @@
 
 mod access_mode;
 mod attach_detach_controller;
+mod attempts;
 mod beat;
 mod capabilities;
 mod cluster;

@@ -86,6 +86,13 @@ pub(super) fn unique_volume(driver: &str, handle: &str) -> String {
     format!("kubernetes.io/csi/{driver}^{handle}")
 }
 
+/// Driver and `volume_id`, as the attach/detach controller gets them back from a unique name: not at all where the id
+/// has a `^` of its own.
+pub(super) fn split_unique_volume(unique: &str) -> Option<(&str, &str)> {
+    let (driver, handle) = unique.strip_prefix("kubernetes.io/csi/")?.split_once('^')?;
+    (!handle.contains('^')).then_some((driver, handle))
+}
+
 /// The `volume_id` of a volume that lives and dies with its pod.
 pub(super) fn inline_handle(pod_uid: &str, volume: &str) -> String {
     format!("csi-{}", sha256(&[pod_uid, volume]))
@@ -119,6 +126,8 @@ mod tests {
         assert_eq!(snapshot("u"), "snapshot-u");
         assert_eq!(attacher_finalizer("a.b-c"), "external-attacher/a-b-c");
         assert_eq!(unique_volume("d", "v"), "kubernetes.io/csi/d^v");
+        assert_eq!(split_unique_volume(&unique_volume("d", "v")), Some(("d", "v")));
+        assert_eq!(split_unique_volume(&unique_volume("d", "v^w")), None);
         // The digest of "abc".
         assert_eq!(attachment("a", "b", "c"), "csi-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }

@@ -3,9 +3,11 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use super::{
+    attach_detach_controller::FAILED_DETACH,
     context::{Context, Trouble},
     external_attacher, external_provisioner,
     kubelet::component,
+    names,
     object::{Node, Pod, PodVolume},
     store::Tables,
 };
@@ -27,6 +29,8 @@ pub struct WorkloadOutcome {
     pub steady_after: Duration,
     /// How long it took from there until nothing was left.
     pub gone_after: Duration,
+    /// Pods that an orchestrator's duties kept from a volume which another pod had: no fault of the driver.
+    pub waiting: Vec<Stuck>,
     /// What did not come about.
     pub stuck: Vec<Stuck>,
 }
@@ -57,13 +61,30 @@ impl fmt::Display for Stuck {
     }
 }
 
-/// What keeps pods from running.
+/// Whether pods are as far as they can be: each runs, is going, or waits until others have given up its volumes.
+pub(super) fn has_settled(tables: &Tables) -> bool {
+    tables.pods.values().all(|pod| pod.containers_run || pod.metadata.is_deleting() || pod.waits_for.is_some())
+}
+
+/// The pods that wait until others have given up their volumes.
 pub(super) fn waiting_pods(context: &Context) -> Vec<Stuck> {
+    let at = context.store.now();
+    context.store.read(|tables| {
+        let waiting = tables.pods.values().filter_map(|pod| {
+            let (object, waits_for) = (format!("pod {}", pod.metadata.name), pod.waits_for.clone()?);
+            Some(Stuck { object, waits_for, because: None, at })
+        });
+        waiting.collect()
+    })
+}
+
+/// What keeps all other pods from running.
+pub(super) fn stuck_pods(context: &Context) -> Vec<Stuck> {
     let troubles = context.troubles.list();
     let at = context.store.now();
     context.store.read(|tables| {
-        let waiting = tables.pods.values().filter(|pod| !pod.containers_run && !pod.metadata.is_deleting());
-        waiting.map(|pod| why(pod, tables, &troubles, at)).collect()
+        let is_stuck = |pod: &&Pod| !pod.containers_run && !pod.metadata.is_deleting() && pod.waits_for.is_none();
+        tables.pods.values().filter(is_stuck).map(|pod| why(pod, tables, &troubles, at)).collect()
     })
 }
 
@@ -130,7 +151,12 @@ pub(super) fn leftovers(context: &Context, remains: &BTreeSet<PathBuf>) -> Vec<S
         for (name, attachment) in &tables.attachments {
             let volume = attachment.volume_name.as_str();
             let object = format!("attachment of {volume} to {}", attachment.node_name);
-            add(object, "the volume to be detached", &[name, volume]);
+            let told = tables.volumes.get(volume).and_then(|volume| {
+                let unique = names::unique_volume(&volume.driver, &volume.handle);
+                tables.events.values().find(|one| one.regarding == unique && one.reason == FAILED_DETACH)
+            });
+            let why = told.map(|event| format!(": {}", event.message)).unwrap_or_default();
+            add(object, &format!("the volume to be detached{why}"), &[name, volume]);
         }
         for (name, claim) in &tables.claims {
             add(format!("claim {name}"), "its last user to go", &[name, &claim.volume_name]);

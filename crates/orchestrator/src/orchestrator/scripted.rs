@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     cluster::{Cluster, ClusterError},
     manifest::Objects,
-    outcome::{Stuck, WorkloadOutcome, waiting_pods},
+    outcome::{Stuck, WorkloadOutcome, has_settled, stuck_pods, waiting_pods},
     store::Tables,
     workload::{Watcher, tear_down},
 };
@@ -39,7 +39,8 @@ pub async fn play_objects(
     cluster.store().read(|tables| watcher.acted("it is as far as it gets", tables));
     let (steady_after, steady) = (began.elapsed(), Instant::now());
     let at = cluster.context().store.now();
-    let mut stuck = waiting_pods(cluster.context());
+    let waiting = waiting_pods(cluster.context());
+    let mut stuck = stuck_pods(cluster.context());
     stuck.extend(cluster.store().read(|tables| unready(tables, at)));
     let running = cluster.store().read(|tables| tables.pods.values().filter(|pod| pod.containers_run).count());
     stuck.extend(tear_down(cluster).await);
@@ -47,11 +48,11 @@ pub async fn play_objects(
     let (claims, pods) = (objects.claims.len(), objects.pods.len());
     let snapshots = objects.snapshots.len() + objects.group_snapshots.len();
     let gone_after = steady.elapsed();
-    Ok(WorkloadOutcome { claims, pods, snapshots, faults: 0, running, steady_after, gone_after, stuck })
+    Ok(WorkloadOutcome { claims, pods, snapshots, faults: 0, running, steady_after, gone_after, waiting, stuck })
 }
 
 fn is_there(tables: &Tables) -> bool {
-    tables.pods.values().all(|pod| pod.containers_run) && unready(tables, 0).is_empty()
+    has_settled(tables) && unready(tables, 0).is_empty()
 }
 
 /// Snapshots that are not ready, and claims that wait for nobody and are not bound.

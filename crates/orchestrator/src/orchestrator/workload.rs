@@ -20,7 +20,7 @@ use super::{
         AccessMode, DataSource, Metadata, PersistentVolume, PersistentVolumeClaim, Pod, PodVolume, ReclaimPolicy,
         StorageClass, VolumeGroupSnapshot, VolumeMode, VolumeSnapshot, VolumeSnapshotContent,
     },
-    outcome::{Stuck, WorkloadOutcome, leftovers, waiting_pods},
+    outcome::{Stuck, WorkloadOutcome, has_settled, leftovers, stuck_pods, waiting_pods},
     store::{Store, Tables},
 };
 use crate::history::Request;
@@ -191,20 +191,19 @@ impl Workload {
         for node in cluster.nodes() {
             cluster.start_kubelet(&node)?;
         }
-        let all_run =
-            |tables: &Tables| tables.pods.values().all(|pod| pod.containers_run || pod.metadata.is_deleting());
-        let settled = cluster.wait_until("all pods run", CONVERGENCE, all_run).await;
+        let settled = cluster.wait_until("all pods run", CONVERGENCE, has_settled).await;
         cluster.store().read(|tables| watcher.acted("faults have stopped", tables));
         let mut stuck: Vec<Stuck> = match settled {
             Ok(()) => Vec::new(),
-            Err(_) => waiting_pods(cluster.context()),
+            Err(_) => stuck_pods(cluster.context()),
         };
+        let waiting = waiting_pods(cluster.context());
         let (steady_after, steady) = (began.elapsed(), Instant::now());
         let running = cluster.store().read(|tables| tables.pods.values().filter(|pod| pod.containers_run).count());
         stuck.extend(tear_down(cluster).await);
         cluster.store().read(|tables| watcher.acted("everything was deleted", tables));
         let gone_after = steady.elapsed();
-        Ok(WorkloadOutcome { claims, pods, snapshots, faults, running, steady_after, gone_after, stuck })
+        Ok(WorkloadOutcome { claims, pods, snapshots, faults, running, steady_after, gone_after, waiting, stuck })
     }
 }
 

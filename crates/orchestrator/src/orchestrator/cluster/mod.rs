@@ -23,8 +23,9 @@ pub use setup::{ClusterError, NodeMounts, NodeSetup, Settings, Watching};
 
 use super::{
     attach_detach_controller,
+    attempts::Attempts,
     capabilities::driver_name,
-    context::{Context, Troubles},
+    context::{Context, Rotated, Troubles},
     controller::supervise,
     csi_client::{CsiClient, Turns},
     dice::Dice,
@@ -80,7 +81,9 @@ impl Cluster {
             csi_driver: CsiDriver::named(""),
             nemesis: settings.nemesis,
             without: settings.without,
+            rotated: Rotated::default(),
             turns: Turns::default(),
+            attempts: Attempts::default(),
             refusals: Refusals::default(),
             orders: Orders::default(),
             measures: settings.watching.statistics,

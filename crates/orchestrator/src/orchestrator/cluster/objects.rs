@@ -1,5 +1,7 @@
 //! What a user asks of a cluster: objects that are created and deleted.
 
+use std::collections::BTreeMap;
+
 use super::{Cluster, ClusterError};
 use crate::orchestrator::{
     names,
@@ -42,6 +44,12 @@ impl Cluster {
         claim.metadata.finalizers.insert(names::CLAIM_PROTECTION.to_owned());
         self.context.store.create(claim)?;
         Ok(())
+    }
+
+    /// Gives all secrets these contents; whoever makes a call reads them then.
+    pub fn rotate_secrets(&self, secrets: BTreeMap<String, String>) {
+        self.context.recorder.learn(&secrets);
+        self.context.rotated.set(secrets);
     }
 
     /// Asks for the deletion of a claim.

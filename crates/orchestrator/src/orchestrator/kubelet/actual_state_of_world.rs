@@ -30,6 +30,8 @@ pub(crate) enum MountState {
 pub(crate) struct ActualPod {
     /// The volume as its claim has it.
     pub spec: VolumeSpec,
+    /// The group that it is to belong to.
+    pub fs_group: Option<u32>,
     /// Whether it is there.
     pub state: MountState,
     /// Found on disk after a restart: no error proves that it is not there.
@@ -41,7 +43,7 @@ pub(crate) struct ActualPod {
 /// A volume of the node.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct ActualVolume {
-    /// The volume.
+    /// The volume, as the first pod wanted it, with the staging path that it was staged at last.
     pub spec: VolumeSpec,
     /// Whether it is known to be attached.
     pub is_attached: bool,
@@ -94,7 +96,13 @@ impl ActualStateOfWorld {
             size: 0,
             refuses_expansion: false,
         });
-        let mount = ActualPod { spec, state: MountState::Uncertain, is_reconstructed: true, wants_remount: false };
+        let mount = ActualPod {
+            spec,
+            fs_group: None,
+            state: MountState::Uncertain,
+            is_reconstructed: true,
+            wants_remount: false,
+        };
         volume.pods.insert(pod.to_owned(), mount);
     }
 
@@ -107,7 +115,8 @@ impl ActualStateOfWorld {
 
     /// Notes that a volume may be staged, as was found on disk.
     pub(crate) fn staged(&mut self, spec: VolumeSpec) {
-        self.volumes.entry(spec.unique_name.clone()).or_insert_with(|| ActualVolume {
+        let staged_as = spec.staged_as.clone();
+        let volume = self.volumes.entry(spec.unique_name.clone()).or_insert_with(|| ActualVolume {
             spec,
             is_attached: false,
             device: DeviceState::Uncertain,
@@ -117,6 +126,7 @@ impl ActualStateOfWorld {
             size: 0,
             refuses_expansion: false,
         });
+        volume.spec.staged_as = staged_as;
     }
 
     /// Whether a volume is, or may be, mounted for a pod.
@@ -181,11 +191,13 @@ impl ActualStateOfWorld {
             None => {}
             Some(Ok(())) => {
                 volume.device = DeviceState::GloballyMounted;
+                volume.spec.staged_as.clone_from(&spec.staged_as);
                 volume.selinux_label.clone_from(&wanted.selinux_label);
                 volume.is_reconstructed = false;
             }
             Some(Err(error)) => {
                 if error.certainty == Certainty::Uncertain {
+                    volume.spec.staged_as.clone_from(&spec.staged_as);
                     volume.selinux_label.clone_from(&wanted.selinux_label);
                 }
                 volume.device = match (error.certainty, volume.device) {
@@ -197,6 +209,7 @@ impl ActualStateOfWorld {
         }
         let uncertain = || ActualPod {
             spec: spec.clone(),
+            fs_group: wanted.fs_group,
             state: MountState::Uncertain,
             is_reconstructed: false,
             wants_remount: false,

@@ -28,6 +28,7 @@ use super::{
         timing::KUBELET_LIMIT,
     },
     DesiredPod, Places, VolumeData, VolumeSpec,
+    habits::NodeAbilities,
     operation_executor::{Certainty, OperationError},
     volume_ownership,
 };
@@ -46,6 +47,8 @@ pub(super) struct CsiMounter {
     pub(super) registered: watch::Receiver<bool>,
     /// How many tokens of service accounts were made out.
     pub(super) tokens: Arc<AtomicU64>,
+    /// Told what the node service says that it can do.
+    pub(super) abilities: watch::Sender<NodeAbilities>,
 }
 
 /// The time that is left for an operation.
@@ -337,8 +340,15 @@ impl CsiMounter {
         format!("volume {} on {}", spec.volume_name, self.node)
     }
 
+    /// Whether the node service has a capability, asked anew: no decision on a call rests on an earlier answer.
     async fn has(&self, subject: &str, capability: Type, limit: Limit) -> Result<bool, RpcError> {
-        capabilities::node(&self.client, subject, capability, limit.left()).await
+        let capabilities = capabilities::node(&self.client, subject, limit.left()).await?;
+        let has = |capability: Type| capabilities.contains(&capability.into());
+        self.abilities.send_replace(NodeAbilities {
+            single_node_multi_writer: has(Type::SingleNodeMultiWriter),
+            volume_mount_group: has(Type::VolumeMountGroup),
+        });
+        Ok(has(capability))
     }
 
     async fn capability(

@@ -15,6 +15,8 @@ pub(crate) struct VolumeSpec {
     pub unique_name: String,
     /// The name of the PersistentVolume.
     pub volume_name: String,
+    /// The PersistentVolume after which its staging path as a device is named: of one handle there may be several.
+    pub staged_as: String,
     /// The claim.
     pub claim: String,
     /// The driver.
@@ -41,6 +43,7 @@ impl VolumeSpec {
         Self {
             unique_name: names::unique_volume(&volume.driver, &volume.handle),
             volume_name: volume.metadata.name.clone(),
+            staged_as: volume.metadata.name.clone(),
             claim: claim.to_owned(),
             driver: volume.driver.clone(),
             handle: volume.handle.clone(),

@@ -3,6 +3,7 @@
 mod actual_state_of_world;
 mod csi_mounter;
 mod desired_state_of_world;
+mod habits;
 mod node_agent;
 mod operation_executor;
 mod places;

@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     ActualStateOfWorld, DesiredStateOfWorld, DesiredVolume, Operation, Outcome, Places,
     csi_mounter::CsiMounter,
+    habits::{Habits, NodeAbilities},
     plugin_registration::PluginManager,
     pod_worker::{self, Stopping},
     populator,
@@ -77,6 +78,10 @@ struct Memory {
     next_status: Duration,
     next_sync: BTreeMap<String, Duration>,
     statistics: Statistics,
+    /// What the node service said that it can do.
+    abilities: watch::Receiver<NodeAbilities>,
+    /// What pods wait for, by identity, as they were told; `None` before they were told for the first time.
+    waiting: Option<BTreeMap<String, String>>,
     /// Something changed that no object tells of.
     look_again: bool,
 }
@@ -102,6 +107,7 @@ impl Kubelet {
         // The plugin manager, which tells, lives as long as this.
         let _ = registered.wait_for(|is_registered| *is_registered).await;
         let timing = self.client.context.timing;
+        let (told, abilities) = watch::channel(NodeAbilities::default());
         let mut memory = Memory {
             desired: DesiredStateOfWorld::default(),
             actual: reconstruction::reconstruct(&self.places, self.client.context.departs(Departure::ForgetStaged)),
@@ -110,6 +116,8 @@ impl Kubelet {
             next_status: Duration::ZERO,
             next_sync: BTreeMap::new(),
             statistics: Statistics::default(),
+            abilities,
+            waiting: None,
             look_again: false,
         };
         let mounter = CsiMounter {
@@ -118,6 +126,7 @@ impl Kubelet {
             node: self.node.clone(),
             registered: registered.clone(),
             tokens: Arc::default(),
+            abilities: told,
         };
         let mut running = JoinSet::new();
         // Measurements go beside all else, and end with the kubelet.
@@ -168,8 +177,9 @@ impl Kubelet {
         let node: Node = context.store.get(&self.node).unwrap_or_default();
         let attachments =
             Attachments { are_required: context.csi_driver.attach_required, attached: &node.volumes_attached };
-        let mut begun = Vec::new();
-        for step in reconciler::plan(&memory.desired, &memory.actual, attachments) {
+        let habits = Habits::of(context, *memory.abilities.borrow());
+        let (mut begun, mut waiting) = (Vec::new(), BTreeMap::new());
+        for step in reconciler::plan(&memory.desired, &memory.actual, attachments, habits) {
             match step {
                 Step::MarkAttached(spec) => {
                     memory.actual.attached(&spec);
@@ -185,9 +195,27 @@ impl Kubelet {
                         begun.push(operation);
                     }
                 }
+                Step::Wait { pod, waits_for } => {
+                    waiting.insert(pod, waits_for);
+                }
             }
         }
+        self.report_waiting(memory, waiting);
         begun
+    }
+
+    /// Tells the pods of the node what they wait for, where that is something else than before.
+    fn report_waiting(&self, memory: &mut Memory, waiting: BTreeMap<String, String>) {
+        if memory.waiting.as_ref() == Some(&waiting) {
+            return;
+        }
+        let store = &self.client.context.store;
+        for pod in store.list::<Pod>().into_iter().filter(|pod| pod.node_name == self.node) {
+            let waits_for = waiting.get(&pod.metadata.uid).cloned();
+            // A pod that is gone waits for nothing.
+            let _ = store.modify(&pod.metadata.name, |pod: &mut Pod| pod.waits_for = waits_for);
+        }
+        memory.waiting = Some(waiting);
     }
 
     fn end(&self, memory: &mut Memory, operation: &Operation, outcome: &Outcome, now: Duration) {

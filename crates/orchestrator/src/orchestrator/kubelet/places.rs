@@ -102,7 +102,7 @@ impl Places {
 
     /// Where a device is staged.
     pub(crate) fn block_staging(&self, spec: &VolumeSpec) -> PathBuf {
-        self.plugin().join("volumeDevices/staging").join(&spec.volume_name)
+        self.plugin().join("volumeDevices/staging").join(&spec.staged_as)
     }
 
     /// Where a device is published for a pod.
@@ -178,13 +178,18 @@ mod tests {
     #[test]
     fn paths_are_those_that_drivers_see_under_kubernetes() {
         let places = Places::new("/var/lib/kubelet".into());
-        let spec =
-            VolumeSpec { handle: "abc".into(), driver: "d".into(), volume_name: "pv".into(), ..VolumeSpec::default() };
+        let spec = VolumeSpec {
+            handle: "abc".into(),
+            driver: "d".into(),
+            volume_name: "pv".into(),
+            staged_as: "first-pv".into(),
+            ..VolumeSpec::default()
+        };
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let below = |path: &Path| path.strip_prefix("/var/lib/kubelet").unwrap().to_str().unwrap().to_owned();
         assert_eq!(below(&places.staging(&spec)), format!("plugins/kubernetes.io/csi/d/{digest}/globalmount"));
         assert_eq!(below(&places.target(&spec, "p")), "pods/p/volumes/kubernetes.io~csi/pv/mount");
-        assert_eq!(below(&places.block_staging(&spec)), "plugins/kubernetes.io/csi/volumeDevices/staging/pv");
+        assert_eq!(below(&places.block_staging(&spec)), "plugins/kubernetes.io/csi/volumeDevices/staging/first-pv");
         assert_eq!(below(&places.block_target(&spec, "p")), "plugins/kubernetes.io/csi/volumeDevices/publish/pv/p");
         assert_eq!(below(&places.block_link(&spec, "p")), "pods/p/volumeDevices/kubernetes.io~csi/pv");
     }

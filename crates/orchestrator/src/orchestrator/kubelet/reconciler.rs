@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredStateOfWorld, DeviceState, MountState,
-    Operation, VolumeSpec,
+    super::object::AccessMode, ActualStateOfWorld, ActualVolume, DesiredPod, DesiredStateOfWorld, DeviceState,
+    MountState, Operation, VolumeSpec, habits::Habits,
 };
 
 /// What is to be done, in order.
@@ -16,6 +16,13 @@ pub(super) enum Step {
     MarkAttached(VolumeSpec),
     /// Nobody needs it and nothing is mounted.
     MarkDetached(String),
+    /// A pod is kept from a volume that others have.
+    Wait {
+        /// The pod's identity.
+        pod: String,
+        /// What it waits for.
+        waits_for: String,
+    },
 }
 
 /// What of the node's status matters here.
@@ -34,14 +41,15 @@ pub(super) fn plan(
     desired: &DesiredStateOfWorld,
     actual: &ActualStateOfWorld,
     attachments: Attachments<'_>,
+    habits: Habits,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     if desired.is_complete {
         steps.extend(unmounts(desired, actual));
     }
-    steps.extend(mounts(desired, actual, attachments));
+    steps.extend(mounts(desired, actual, attachments, habits));
     if desired.is_complete {
-        steps.extend(device_unmounts(desired, actual));
+        steps.extend(device_unmounts(desired, actual, habits));
     }
     steps
 }
@@ -57,7 +65,12 @@ fn unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<S
     steps
 }
 
-fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachments: Attachments<'_>) -> Vec<Step> {
+fn mounts(
+    desired: &DesiredStateOfWorld,
+    actual: &ActualStateOfWorld,
+    attachments: Attachments<'_>,
+    habits: Habits,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, volume) in &desired.volumes {
         let Some((_, first)) = volume.pods.first_key_value() else { continue };
@@ -75,6 +88,17 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
             if known.device != DeviceState::NotMounted && known.selinux_label != wanted.selinux_label {
                 continue;
             }
+            // What a pod has, or may have, is published to it again beside whatever others have.
+            let mut others = known.pods.iter().filter(|(other, _)| *other != pod);
+            if mount.is_none()
+                && let Some((other, how)) = others.find_map(|(uid, other)| Some((uid, habits.excludes(wanted, other)?)))
+            {
+                let named = volume.pods.get(other).map(|other| format!("pod {}", other.name));
+                let holder = named.unwrap_or_else(|| "a pod that is about to go".to_owned());
+                let waits_for = format!("volume {}, which {holder} has {how}", wanted.spec.volume_name);
+                steps.push(Step::Wait { pod: pod.clone(), waits_for });
+                continue;
+            }
             // A volume for a single pod waits until the one before has given it up.
             let is_single = wanted.spec.access_modes == [AccessMode::ReadWriteOncePod];
             if is_single && known.pods.keys().any(|other| other != pod) {
@@ -83,14 +107,14 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
             if mount.is_none_or(|mount| mount.state == MountState::Uncertain || mount.wants_remount) {
                 steps.push(Step::Start(Operation::Mount {
                     pod: pod.clone(),
-                    wanted: wanted.clone(),
+                    wanted: DesiredPod { spec: habits.placed(&wanted.spec, known), ..wanted.clone() },
                     stages: known.device != DeviceState::GloballyMounted && !wanted.spec.is_inline,
                     is_first: mount.is_none(),
                     size: volume.size,
                 }));
             } else if known.size < volume.size && !known.refuses_expansion && !wanted.read_only {
                 steps.push(Step::Start(Operation::Expand {
-                    spec: wanted.spec.clone(),
+                    spec: habits.placed(&wanted.spec, known),
                     pod: pod.clone(),
                     size: volume.size,
                 }));
@@ -100,7 +124,7 @@ fn mounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, attachment
     steps
 }
 
-fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -> Vec<Step> {
+fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld, habits: Habits) -> Vec<Step> {
     let is_unused = |name: &String, volume: &ActualVolume| match desired.volumes.get(name) {
         None => true,
         // Staged with a label that nobody wants any more.
@@ -114,7 +138,7 @@ fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -
         .map(|(name, volume)| match volume.device {
             DeviceState::NotMounted => Step::MarkDetached(name.clone()),
             DeviceState::Uncertain | DeviceState::GloballyMounted => {
-                Step::Start(Operation::UnmountDevice { spec: volume.spec.clone() })
+                Step::Start(Operation::UnmountDevice { spec: habits.placed(&volume.spec, volume) })
             }
         })
         .collect()
@@ -123,7 +147,14 @@ fn device_unmounts(desired: &DesiredStateOfWorld, actual: &ActualStateOfWorld) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orchestrator::kubelet::DesiredPod;
+    use crate::orchestrator::kubelet::habits::NodeAbilities;
+
+    const KUBERNETES: Habits = Habits {
+        shares_single_writer: true,
+        mixes_capabilities: true,
+        guesses_staging: true,
+        abilities: NodeAbilities { single_node_multi_writer: false, volume_mount_group: false },
+    };
 
     fn spec() -> VolumeSpec {
         VolumeSpec { unique_name: "u".into(), ..VolumeSpec::default() }
@@ -146,10 +177,10 @@ mod tests {
         let volumes = ["u".to_owned()].into();
         let mut desired = desired(&["p"]);
         let actual = ActualStateOfWorld::default();
-        assert_eq!(plan(&desired, &actual, attached(&volumes)), []);
+        assert_eq!(plan(&desired, &actual, attached(&volumes), KUBERNETES), []);
         desired.volumes.get_mut("u").unwrap().is_reported_in_use = true;
-        assert_eq!(plan(&desired, &actual, attached(&BTreeSet::new())), []);
-        assert_eq!(plan(&desired, &actual, attached(&volumes)), [Step::MarkAttached(spec())]);
+        assert_eq!(plan(&desired, &actual, attached(&BTreeSet::new()), KUBERNETES), []);
+        assert_eq!(plan(&desired, &actual, attached(&volumes), KUBERNETES), [Step::MarkAttached(spec())]);
     }
 
     #[test]
@@ -159,10 +190,10 @@ mod tests {
         actual.reconstructed(spec(), "p");
         let mut desired = desired(&[]);
         desired.is_complete = false;
-        assert_eq!(plan(&desired, &actual, attached(&none)), []);
+        assert_eq!(plan(&desired, &actual, attached(&none), KUBERNETES), []);
         desired.is_complete = true;
         let unmount = Step::Start(Operation::Unmount { spec: spec(), pod: "p".into() });
-        assert_eq!(plan(&desired, &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&desired, &actual, attached(&none), KUBERNETES), [unmount]);
     }
 
     #[test]
@@ -170,12 +201,12 @@ mod tests {
         let none = BTreeSet::new();
         let mut actual = ActualStateOfWorld::default();
         actual.attached(&spec());
-        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [Step::MarkDetached("u".into())]);
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none), KUBERNETES), [Step::MarkDetached("u".into())]);
         actual.volumes.get_mut("u").unwrap().device = DeviceState::Uncertain;
         let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
-        assert_eq!(plan(&desired(&[]), &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&desired(&[]), &actual, attached(&none), KUBERNETES), [unmount]);
         assert!(matches!(
-            plan(&desired(&["p"]), &actual, attached(&none)).as_slice(),
+            plan(&desired(&["p"]), &actual, attached(&none), KUBERNETES).as_slice(),
             [Step::Start(Operation::Mount { stages: true, .. })]
         ));
     }
@@ -195,9 +226,9 @@ mod tests {
             desired
         };
         let unmount = Step::Start(Operation::UnmountDevice { spec: spec() });
-        assert_eq!(plan(&wants("b"), &actual, attached(&none)), [unmount]);
+        assert_eq!(plan(&wants("b"), &actual, attached(&none), KUBERNETES), [unmount]);
         assert!(matches!(
-            plan(&wants("a"), &actual, attached(&none)).as_slice(),
+            plan(&wants("a"), &actual, attached(&none), KUBERNETES).as_slice(),
             [Step::Start(Operation::Mount { stages: false, .. })]
         ));
     }

@@ -30,8 +30,11 @@ pub(super) fn reconstruct(places: &Places, forgets_staged: bool) -> ActualStateO
         for data in places.staged() {
             actual.staged(spec(data, VolumeMode::Filesystem));
         }
-        for data in places.block_staged() {
-            actual.staged(spec(data, VolumeMode::Block));
+    }
+    for data in places.block_staged() {
+        let spec = spec(data, VolumeMode::Block);
+        if !forgets_staged || actual.volumes.contains_key(&spec.unique_name) {
+            actual.staged(spec);
         }
     }
     actual
@@ -51,6 +54,7 @@ fn of_pod(data: VolumeData, pod: &str) -> VolumeSpec {
 fn spec(data: VolumeData, volume_mode: VolumeMode) -> VolumeSpec {
     VolumeSpec {
         unique_name: names::unique_volume(&data.driver_name, &data.volume_handle),
+        staged_as: data.volume_name.clone(),
         volume_name: data.volume_name,
         driver: data.driver_name,
         handle: data.volume_handle,

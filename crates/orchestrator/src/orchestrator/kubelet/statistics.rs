@@ -62,8 +62,13 @@ mod tests {
         let mut statistics = Statistics::default();
         let at = Duration::from_secs;
         assert_eq!(statistics.due(&actual, at(0), || PERIOD), [], "it may not be there");
-        let mounted =
-            ActualPod { spec: spec.clone(), state: MountState::Mounted, is_reconstructed: false, wants_remount: false };
+        let mounted = ActualPod {
+            spec: spec.clone(),
+            fs_group: None,
+            state: MountState::Mounted,
+            is_reconstructed: false,
+            wants_remount: false,
+        };
         actual.volumes.get_mut("u").unwrap().pods.insert("p".into(), mounted);
         assert_eq!(statistics.due(&actual, at(0), || PERIOD), []);
         assert_eq!(statistics.next_due(), Some(PERIOD));

@@ -109,6 +109,8 @@ pub struct Pod {
     pub fs_group: Option<u32>,
     /// The SELinux label of its containers, complete.
     pub selinux_label: Option<String>,
+    /// What its kubelet keeps it from while others have it, though nothing has failed.
+    pub waits_for: Option<String>,
 }
 
 impl Pod {
