@@ -416,14 +416,16 @@ fn replay(arguments: &OrchestrateArguments, ground: &Ground, seed: u64) -> Strin
     add(if arguments.orchestrator == Orchestrator::Strict { "--as strict".to_owned() } else { String::new() });
     add(arguments.nodes.map(|nodes| format!("--nodes {nodes}")).unwrap_or_default());
     add(format!("--pods {} --volumes {} --seed {seed}", arguments.pods, arguments.volumes));
-    let faults: Vec<String> = arguments
-        .faults
-        .iter()
-        .filter_map(clap::ValueEnum::to_possible_value)
-        .map(|value| value.get_name().to_owned())
-        .collect();
-    add(if faults.is_empty() { String::new() } else { format!("--faults {}", faults.join(",")) });
+    add(flag("--faults", &arguments.faults));
+    add(flag("--without", &arguments.without));
     text
+}
+
+/// The flag with the names of its values; nothing without any.
+fn flag<V: clap::ValueEnum>(flag: &str, values: &[V]) -> String {
+    let names: Vec<String> =
+        values.iter().filter_map(clap::ValueEnum::to_possible_value).map(|value| value.get_name().to_owned()).collect();
+    if names.is_empty() { String::new() } else { format!("{flag} {}", names.join(",")) }
 }
 
 /// How the workload goes on: one line that changes on a terminal, plain lines otherwise.
