@@ -1,19 +1,70 @@
 //! Requests that go beyond the limits of the interface: the caller errs, and the plugin may answer as it likes.
 
+use std::collections::BTreeSet;
+
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
 
-use crate::{history::Request, spec::Rpc};
+use super::operation::Operations;
+use crate::{
+    history::{CallId, Request},
+    spec::Rpc,
+};
 
 /// The general limits of the specification, lines 470 and 471, and that of node ids, line 2812.
 const LONGEST_STRING: usize = 128;
 const LARGEST_MAP: usize = 4096;
 const LONGEST_NODE_ID: usize = 256;
 
+/// The limit of all mount flags together (line 936).
+const MOST_FLAG_BYTES: usize = 4096;
+
 /// The kernel's bound for paths, which have no other.
 const LONGEST_PATH: usize = 4095;
 
+/// The calls of a history that go beyond the limits, and what they carried.
+#[derive(Debug, Default)]
+pub(crate) struct Excess {
+    calls: BTreeSet<CallId>,
+    /// The strings of those calls that are longer than a string may be.
+    strings: BTreeSet<String>,
+}
+
+impl Excess {
+    /// Looks at all requests.
+    pub(super) fn of(operations: &Operations<'_>) -> Self {
+        let mut excess = Self::default();
+        for operation in operations.in_order().iter().filter(|operation| is_excessive(operation.request())) {
+            excess.calls.insert(operation.call.id);
+            long_strings(&Value::Message(operation.request().to_dynamic()), &mut excess.strings);
+        }
+        excess
+    }
+
+    /// Whether the call goes beyond the limits.
+    pub(super) fn has(&self, call: CallId) -> bool {
+        self.calls.contains(&call)
+    }
+
+    /// Whether the text repeats what the caller should not have sent: then its length is the caller's doing.
+    pub(super) fn is_echoed_in(&self, text: &str) -> bool {
+        self.strings.iter().any(|long| text.contains(long))
+    }
+}
+
+fn long_strings(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Message(message) => message.fields().for_each(|(_, value)| long_strings(value, found)),
+        Value::List(values) => values.iter().for_each(|value| long_strings(value, found)),
+        Value::Map(entries) => entries.values().for_each(|value| long_strings(value, found)),
+        Value::String(text) if text.len() > LONGEST_STRING => {
+            found.insert(text.clone());
+        }
+        _ => {}
+    }
+}
+
 /// Whether something in the request is larger than it may be, or of a version that is yet to come.
-pub(super) fn is_excessive(request: &Request) -> bool {
+fn is_excessive(request: &Request) -> bool {
     // Walking a message takes long. What is shorter than the least limit keeps all of them; enums are in capabilities only.
     let is_short = request.encode().len() <= LONGEST_STRING;
     (!is_short || has_capability(request.rpc())) && of_message(&request.to_dynamic())
@@ -44,6 +95,7 @@ fn of_value(field: &FieldDescriptor, value: &Value) -> bool {
             entries.iter().map(|(key, value)| key.as_str().map_or(0, str::len) + length(value)).sum::<usize>()
                 > LARGEST_MAP
         }
+        (_, Value::List(flags)) if field.name() == "mount_flags" && are_too_many(flags) => true,
         (_, Value::List(values)) => values.iter().any(|value| of_value(field, value)),
         (_, Value::Message(inner)) => of_message(inner),
         (_, Value::String(text)) => {
@@ -57,6 +109,10 @@ fn of_value(field: &FieldDescriptor, value: &Value) -> bool {
         (Kind::Enum(of), Value::EnumNumber(number)) => of.get_value(*number).is_none(),
         _ => false,
     }
+}
+
+fn are_too_many(flags: &[Value]) -> bool {
+    flags.iter().filter_map(Value::as_str).map(str::len).sum::<usize>() > MOST_FLAG_BYTES
 }
 
 #[cfg(test)]
@@ -83,5 +139,19 @@ mod tests {
             ..Default::default()
         };
         assert!(!is_excessive(&mode(7).into()) && is_excessive(&mode(99).into()));
+        let flags = |count| {
+            let mount = v1::volume_capability::MountVolume {
+                mount_flags: vec!["csi-certify-flag".to_owned(); count],
+                ..Default::default()
+            };
+            v1::NodeStageVolumeRequest {
+                volume_capability: Some(v1::VolumeCapability {
+                    access_type: Some(v1::volume_capability::AccessType::Mount(mount)),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        };
+        assert!(!is_excessive(&flags(256).into()) && is_excessive(&flags(257).into()));
     }
 }

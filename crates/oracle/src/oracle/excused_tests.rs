@@ -11,6 +11,7 @@ use crate::{
         volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode},
     },
     history::{Header, Recorder, Reply, Request},
+    rule,
 };
 
 /// A driver with one volume of 10 bytes, `1`, published at `/target`, and one snapshot of it, `s`.
@@ -151,5 +152,63 @@ fn a_snapshot_without_metadata_may_say_so_before_it_looks_at_the_offset() {
             v1::GetMetadataAllocatedRequest { snapshot_id: "s".into(), starting_offset: -1, ..Default::default() };
         let blamed = blamed(request, None, code);
         assert_eq!(blamed.contains(&"META-ALLOCATED-027"), expected, "{code:?}: {blamed:?}");
+    }
+}
+
+#[test]
+fn what_repeats_an_excess_of_the_caller_may_be_as_long() {
+    for (length, excused) in [(128, false), (129, true)] {
+        let (driver, name) = (Driver::new(), "n".repeat(length));
+        let request = v1::CreateVolumeRequest {
+            name: name.clone(),
+            volume_capabilities: vec![capability("")],
+            ..Default::default()
+        };
+        let made = v1::Volume { volume_id: format!("disks/{name}"), capacity_bytes: 10, ..Default::default() };
+        driver.ok(request, v1::CreateVolumeResponse { volume: Some(made.clone()) });
+        let entry = v1::list_volumes_response::Entry { volume: Some(made), status: None };
+        let list = v1::ListVolumesResponse { entries: vec![entry], next_token: String::new() };
+        driver.ok(v1::ListVolumesRequest::default(), list);
+        let findings = judge(&driver.0.history()).findings;
+        let broken = findings.iter().any(|one| one.rule == rule!("GEN-SIZE-002"));
+        assert_eq!(broken, !excused, "{length} bytes: {findings:?}");
+    }
+}
+
+#[test]
+fn a_context_that_repeats_parameters_beyond_their_limit_may_be_as_large() {
+    for (bytes, excused) in [(4096, false), (4097, true)] {
+        let driver = Driver::new();
+        let mut parameters = std::collections::BTreeMap::from([("k".to_owned(), "v".repeat(bytes - 1))]);
+        let request = v1::CreateVolumeRequest {
+            name: "b".into(),
+            volume_capabilities: vec![capability("")],
+            parameters: parameters.clone(),
+            ..Default::default()
+        };
+        parameters.insert("name".into(), "b".into());
+        let made = v1::Volume { volume_id: "2".into(), volume_context: parameters, ..Default::default() };
+        driver.ok(request, v1::CreateVolumeResponse { volume: Some(made) });
+        let findings = judge(&driver.0.history()).findings;
+        let broken = findings.iter().any(|one| one.rule == rule!("GEN-SIZE-003"));
+        assert_eq!(broken, !excused, "{bytes} bytes: {findings:?}");
+    }
+}
+
+#[test]
+fn a_capability_without_access_type_is_no_other_one_when_a_volume_grows_on_its_node() {
+    let block = v1::volume_capability::BlockVolume {};
+    for (access_type, warned) in [(None, false), (Some(AccessType::Block(block)), true)] {
+        let driver = Driver::new();
+        let request = v1::NodeExpandVolumeRequest {
+            volume_id: "1".into(),
+            volume_path: "/target".into(),
+            capacity_range: Some(v1::CapacityRange { required_bytes: 5, limit_bytes: 0 }),
+            volume_capability: Some(v1::VolumeCapability { access_type, ..capability("") }),
+            ..Default::default()
+        };
+        driver.ok(request, v1::NodeExpandVolumeResponse { capacity_bytes: 10 });
+        let findings = judge(&driver.0.history()).findings;
+        assert_eq!(findings.iter().any(|one| one.rule == rule!("NODE-EXPAND-027")), warned, "{findings:?}");
     }
 }

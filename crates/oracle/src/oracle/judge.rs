@@ -8,7 +8,8 @@ use super::{
     capacity::{self, Capacities},
     content::Contents,
     denied::Denied,
-    excess, flags,
+    excess::Excess,
+    flags,
     group::Group,
     knowledge::Knowledge,
     ledger::{Ledger, Place},
@@ -50,11 +51,10 @@ pub fn judge(history: &History) -> Judgement {
     let names = Names::of(&operations);
     let answered =
         operations.in_order().iter().filter(|operation| operation.answer().is_some()).map(Operation::rpc).collect();
-    let beyond = |operation: &&Operation<'_>| excess::is_excessive(operation.request());
-    let excessive = operations.in_order().iter().filter(beyond).map(|operation| operation.call.id).collect();
+    let excess = Excess::of(&operations);
     let recorded = history.header.recording.is_some();
     let mut judge = Judge {
-        world: World { knowledge, operations, excessive, surroundings: BTreeMap::new() },
+        world: World { knowledge, operations, excess, surroundings: BTreeMap::new() },
         names,
         volumes: Objects::new(recorded),
         snapshots: Objects::new(recorded),

@@ -155,6 +155,24 @@ fn a_driver_that_is_said_not_to_survive_a_restart_may_forget_its_volumes_in_a_cr
     }
 }
 
+/// What a list left out was taken to be listed later on, where a crash had given its id to another volume.
+#[test]
+fn a_volume_that_no_list_showed_does_not_turn_up_when_its_id_is_given_again_after_a_crash() {
+    for (crashes, expected) in [(false, vec![]), (true, vec!["CTRL-LIST-002"])] {
+        let history = Written::by(false);
+        history.create("a", "1");
+        history.list(&[]);
+        if crashes {
+            history.crash_and_restart();
+            history.create("b", "1");
+        }
+        history.list(&["1"]);
+        let mut violations = history.violations();
+        violations.retain(|rule| *rule != "GEN-ERR-001");
+        assert_eq!(violations, expected, "crashes: {crashes}");
+    }
+}
+
 /// The access mode -1 was taken for a missing one.
 #[test]
 fn an_access_mode_of_any_number_is_not_a_missing_one() {

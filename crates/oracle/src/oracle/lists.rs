@@ -91,8 +91,8 @@ pub(super) struct Lists {
     /// At the start of a call that begins a walk.
     starts: BTreeMap<crate::history::CallId, Certain>,
     missed: Missed,
-    /// What was missed on the way through several pages, and turned up in a later walk.
-    passed_over: Vec<(Mark, super::ledger::Place)>,
+    /// What was missed on the way through several pages and turned up in a later walk, or can turn up no more.
+    settled: Vec<(Mark, super::ledger::Place)>,
 }
 
 /// One page, of either list.
@@ -187,7 +187,7 @@ impl Lists {
         let listed: BTreeSet<&String> = walk.seen.iter().collect();
         for id in &listed {
             if let Some((_, place, Some(strike))) = self.missed.remove(*id) {
-                self.passed_over.push((Mark::Warned(strike), place));
+                self.settled.push((Mark::Warned(strike), place));
             }
         }
         if walk.pages > 1 {
@@ -261,8 +261,11 @@ impl Lists {
         }
     }
 
-    /// Nothing is certain any more: lists that are being read are held against nothing.
+    /// Nothing is certain any more: lists that are being read are held against nothing, and what was missed does not turn up,
+    /// even if its id does.
     pub(super) fn forget(&mut self) {
+        let missed = std::mem::take(&mut self.missed).into_values();
+        self.settled.extend(missed.map(|(strike, place, _)| (Mark::Broken(strike), place)));
         self.open.clear();
         self.starts.clear();
     }
@@ -270,7 +273,7 @@ impl Lists {
     /// What was missed and never turned up, and what turned up later than it should.
     pub(super) fn close(self) -> Vec<(Mark, super::ledger::Place)> {
         let never = self.missed.into_values().map(|(strike, place, _)| (Mark::Broken(strike), place));
-        never.chain(self.passed_over).collect()
+        never.chain(self.settled).collect()
     }
 }
 

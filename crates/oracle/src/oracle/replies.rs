@@ -22,7 +22,7 @@ const LARGEST_MAP: usize = 4096;
 pub(super) fn marks(world: &World<'_>, request: &Request, reply: &Reply) -> Vec<Mark> {
     let mut marks = vec![Mark::Held(rule!("GEN-ERR-001")), Mark::Held(rule!("GEN-ERR-002"))];
     for message in reply.to_dynamic() {
-        sizes(&message, &mut marks);
+        sizes(world, &message, &mut marks);
     }
     fields(world, request, reply, &mut marks);
     let required: Vec<RuleId> = marks
@@ -38,8 +38,8 @@ pub(super) fn marks(world: &World<'_>, request: &Request, reply: &Reply) -> Vec<
     marks
 }
 
-/// Strings and maps keep the general limits, nested ones included.
-fn sizes(message: &DynamicMessage, marks: &mut Vec<Mark>) {
+/// Strings and maps keep the general limits, nested ones included, but for what repeats an excess of the caller.
+fn sizes(world: &World<'_>, message: &DynamicMessage, marks: &mut Vec<Mark>) {
     let limits = [rule!("GEN-SIZE-004"), rule!("GEN-FIELD-001")];
     for (field, value) in message.fields() {
         // node_id has a limit of its own (line 2812).
@@ -48,15 +48,15 @@ fn sizes(message: &DynamicMessage, marks: &mut Vec<Mark>) {
         }
         match value {
             Value::String(text) if field.kind() == Kind::String => {
-                string(field.name(), text, &limits, marks);
+                string(world, field.name(), text, &limits, marks);
             }
-            Value::Message(inner) => sizes(inner, marks),
+            Value::Message(inner) => sizes(world, inner, marks),
             Value::List(values) => {
                 for value in values {
                     match value {
-                        Value::Message(inner) => sizes(inner, marks),
+                        Value::Message(inner) => sizes(world, inner, marks),
                         Value::String(text) if field.name() != "published_node_ids" => {
-                            string(field.name(), text, &limits, marks);
+                            string(world, field.name(), text, &limits, marks);
                         }
                         _ => {}
                     }
@@ -67,6 +67,10 @@ fn sizes(message: &DynamicMessage, marks: &mut Vec<Mark>) {
                     .iter()
                     .map(|(key, value)| key.as_str().map_or(0, str::len) + value.as_str().map_or(0, str::len))
                     .sum();
+                let echoes = |value: &Value| value.as_str().is_some_and(|text| world.excess.is_echoed_in(text));
+                if bytes > LARGEST_MAP && entries.values().any(echoes) {
+                    continue;
+                }
                 limit(field.name(), bytes, LARGEST_MAP, rule!("GEN-SIZE-003"), &limits, marks);
             }
             _ => {}
@@ -74,7 +78,10 @@ fn sizes(message: &DynamicMessage, marks: &mut Vec<Mark>) {
     }
 }
 
-fn string(field: &str, text: &str, also: &[RuleId], marks: &mut Vec<Mark>) {
+fn string(world: &World<'_>, field: &str, text: &str, also: &[RuleId], marks: &mut Vec<Mark>) {
+    if text.len() > LONGEST_STRING && world.excess.is_echoed_in(text) {
+        return;
+    }
     limit(field, text.len(), LONGEST_STRING, rule!("GEN-SIZE-002"), also, marks);
 }
 

@@ -1,9 +1,10 @@
 //! What one object's judgement may know of the world around it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     capability::Access,
+    excess::Excess,
     knowledge::Knowledge,
     operation::{Operation, Operations},
     volume::Existence,
@@ -18,7 +19,7 @@ pub(crate) struct World<'h> {
     /// All calls.
     pub(crate) operations: Operations<'h>,
     /// Calls that go beyond the limits of the interface.
-    pub(crate) excessive: BTreeSet<CallId>,
+    pub(crate) excess: Excess,
     /// What held around a call while it ran.
     pub(crate) surroundings: BTreeMap<CallId, Surroundings>,
 }
@@ -79,7 +80,7 @@ impl<'h> World<'h> {
 
     /// Whether the call goes beyond the limits of the interface.
     pub(crate) fn is_excessive(&self, operation: &Operation<'_>) -> bool {
-        self.excessive.contains(&operation.call.id)
+        self.excess.has(operation.call.id)
     }
 
     /// Whether the plugin advertises the capability.

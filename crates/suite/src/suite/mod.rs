@@ -10,6 +10,9 @@ mod greeting;
 mod group_controller;
 mod identity;
 mod ledger;
+mod matrix;
+#[cfg(test)]
+mod matrix_tests;
 mod node;
 mod node_use;
 mod options;

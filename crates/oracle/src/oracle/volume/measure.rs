@@ -11,7 +11,7 @@ use crate::{
     csi::v1,
     history::Reply,
     oracle::{
-        capability::Capability,
+        capability::{Access, Capability},
         operation::Operation,
         ruling::{Answer, Expectation, Mark, Problem, advise, check, is_transient},
         world::World,
@@ -128,8 +128,10 @@ pub(super) fn expect_expand(
     if let Some(capability) = request.volume_capability.as_ref().map(Capability::from) {
         let wrong = world.knowledge.unsupported.contains(&capability) || is_of_other_type(world, state, &capability);
         expectation.problem_if(wrong, || {
-            Problem::new(rule!("NODE-EXPAND-027"), "the volume does not have this capability", &[InvalidArgument])
-                .ok_warns()
+            let problem =
+                Problem::new(rule!("NODE-EXPAND-027"), "the volume does not have this capability", &[InvalidArgument]);
+            // Whoever sets no access type asks for none that the volume could lack.
+            if capability.access == Access::Unset { problem.ok_allowed() } else { problem.ok_warns() }
         });
     }
     // Another capability than the one that it is published with is only a hint, but may be looked at.
