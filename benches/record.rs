@@ -65,7 +65,7 @@ fn main() {
         // Each kind is the first one as often as the other, as nearly as can be.
         for kind in [round % 2, (round + 1) % 2] {
             let (socket, rates) = if kind == 0 { ("d.sock", &mut direct) } else { ("p.sock", &mut through) };
-            rates.push(runtime.block_on(rate(&path(socket), &format!("{round}-{kind}"))));
+            rates.push(runtime.block_on(rate(&path(socket), directory.path(), &format!("{round}-{kind}"))));
         }
     }
     let (direct, through) = (median(direct), median(through));
@@ -81,7 +81,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
 }
 
 /// Calls in a second, over all clients.
-async fn rate(socket: &str, round: &str) -> f64 {
+async fn rate(socket: &str, directory: &Path, round: &str) -> f64 {
     let endpoint = Endpoint::try_from(format!("unix://{socket}")).unwrap();
     let mut channels = Vec::new();
     for _ in 0..CLIENTS {
@@ -89,10 +89,10 @@ async fn rate(socket: &str, round: &str) -> f64 {
     }
     let begun = Instant::now();
     let clients = channels.into_iter().enumerate().map(|(client, channel)| {
-        let name = format!("{round}-{client}");
+        let (name, directory) = (format!("{round}-{client}"), directory.to_owned());
         tokio::spawn(async move {
             for life in 0..LIVES {
-                live(&channel, &format!("{name}-{life}")).await;
+                live(&channel, &directory, &format!("{name}-{life}")).await;
             }
         })
     });
@@ -103,7 +103,7 @@ async fn rate(socket: &str, round: &str) -> f64 {
 }
 
 /// What an orchestrator does with a volume, from its creation to its deletion.
-async fn live(channel: &Channel, name: &str) {
+async fn live(channel: &Channel, directory: &Path, name: &str) {
     let mut controller = ControllerClient::new(channel.clone());
     let mut node = NodeClient::new(channel.clone());
     let volume_capability = Some(v1::VolumeCapability {
@@ -126,8 +126,10 @@ async fn live(channel: &Channel, name: &str) {
         ..Default::default()
     };
     let publish_context = controller.controller_publish_volume(request).await.unwrap().into_inner().publish_context;
-    let staging_target_path = format!("/csi-certify-bench/{name}/staging");
-    let target_path = format!("/csi-certify-bench/{name}/target");
+    let place = |kind: &str| directory.join(format!("{name}-{kind}")).to_str().unwrap().to_owned();
+    let (staging_target_path, target_path) = (place("staging"), place("target"));
+    // The staging directory is the orchestrator's.
+    std::fs::create_dir(&staging_target_path).unwrap();
     let request = v1::NodeStageVolumeRequest {
         volume_id: volume_id.clone(),
         publish_context: publish_context.clone(),
