@@ -145,6 +145,20 @@ fn a_range_without_a_size_may_be_refused_on_the_node() {
     }
 }
 
+/// A group that is no number was refused, and said to have to be answered OK.
+#[test]
+fn a_mount_that_no_volume_was_made_for_may_be_invalid() {
+    for (fs_type, expected) in [("", true), ("no such file system", false)] {
+        let request = v1::ValidateVolumeCapabilitiesRequest {
+            volume_id: "1".into(),
+            volume_capabilities: vec![capability(fs_type)],
+            ..Default::default()
+        };
+        let blamed = blamed(request, None, Code::InvalidArgument);
+        assert_eq!(blamed.contains(&"CTRL-VALIDATE-003"), expected, "{fs_type:?}: {blamed:?}");
+    }
+}
+
 #[test]
 fn a_snapshot_without_metadata_may_say_so_before_it_looks_at_the_offset() {
     for (code, expected) in [(Code::FailedPrecondition, false), (Code::OutOfRange, false), (Code::NotFound, true)] {

@@ -59,6 +59,14 @@ pub(super) fn expect_validate(
             Problem::new(rule!("CTRL-VALIDATE-008"), "volume_context is not this volume's", &[InvalidArgument])
                 .ok_allowed()
         });
+        // What no volume was made for may be no valid file system, flag or group at all.
+        let plain = Default::default();
+        let mut asked = request.volume_capabilities.iter().map(Capability::from);
+        let unknown = asked.any(|one| one.mount != plain && !world.knowledge.supported.contains(&one));
+        expectation.problem_if(unknown, || {
+            Problem::new(rule!("CTRL-VALIDATE-022"), "what is asked of the mount may be invalid", &[InvalidArgument])
+                .ok_allowed()
+        });
         if expectation.problems.is_empty() && request.parameters.is_empty() && request.mutable_parameters.is_empty() {
             expectation.must_succeed.push(rule!("CTRL-VALIDATE-003"));
             if request.volume_context.is_empty() {
