@@ -17,7 +17,7 @@ use crate::{
             access_mode::Mode::{self, SingleNodeMultiWriter, SingleNodeSingleWriter, SingleNodeWriter},
         },
     },
-    history::{Fault, Header, Recorder, Reply, Request},
+    history::{Fault, Header, Lost, Recorder, Reply, Request},
 };
 
 /// A plugin that answers whatever the test says.
@@ -379,13 +379,20 @@ fn a_modification_that_cannot_be_repeated() {
     plugin.refused(modify("fast"), Code::InvalidArgument, "it is fast already");
     breaks(&["CTRL-MODIFY-002"], plugin);
 
-    // Back again is another modification, and may be one too many.
-    let plugin = Plugin::with(&[Controller::ModifyVolume], &[]);
-    plugin.created("a");
-    plugin.ok(modify("fast"), v1::ControllerModifyVolumeResponse {});
-    plugin.ok(modify("slow"), v1::ControllerModifyVolumeResponse {});
-    plugin.refused(modify("fast"), Code::InvalidArgument, "once only");
-    assert!(!plugin.broken().contains("CTRL-MODIFY-002"));
+    // Back again is another modification, and may be one too many; whether it is, after one without an answer, nobody knows.
+    for is_lost in [false, true] {
+        let plugin = Plugin::with(&[Controller::ModifyVolume], &[]);
+        plugin.created("a");
+        plugin.ok(modify("fast"), v1::ControllerModifyVolumeResponse {});
+        if is_lost {
+            let call = plugin.0.call("plugin", "", "scenario", &modify("slow").into());
+            plugin.0.lost(call, Lost::Deadline);
+        } else {
+            plugin.ok(modify("slow"), v1::ControllerModifyVolumeResponse {});
+        }
+        plugin.refused(modify("fast"), Code::InvalidArgument, "once only");
+        assert!(!plugin.broken().contains("CTRL-MODIFY-002"), "lost: {is_lost}");
+    }
 }
 
 #[test]

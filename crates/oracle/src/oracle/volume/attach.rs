@@ -68,7 +68,7 @@ pub(super) fn expect_publish(
         held_already(world, &mut expectation, held, &capability, request.readonly);
     }
     elsewhere(&mut expectation, state, node, &capability);
-    if state.attachments.is_empty() && state.detached.iter().any(|other| other != node) {
+    if state.attachments.is_empty() && !state.foreign && state.detached.iter().any(|other| other != node) {
         expectation.along.push(rule!("CTRL-UNPUBLISH-003"));
         // It could be attached here before, so nothing else can stand in the way.
         if state.detached.contains(node) && world.knowledge.supported.contains(&capability) {

@@ -86,9 +86,9 @@ fn effect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Volum
         Request::ControllerPublishVolume(r) => attach::effect_publish(state, r),
         Request::ControllerUnpublishVolume(r) => attach::effect_unpublish(state, r),
         Request::ControllerExpandVolume(_) => Volume { capacity: 0, ..state.clone() },
-        // What a modification without an answer did, the next one that is answered tells.
-        Request::ControllerModifyVolume(_) if operation.is_ok() => {
-            Volume { modified: Some(operation.alike), ..state.clone() }
+        // What one did that was not answered OK, or did half, another need not be able to undo.
+        Request::ControllerModifyVolume(_) => {
+            Volume { modified: operation.is_ok().then_some(operation.alike), ..state.clone() }
         }
         Request::NodeExpandVolume(_) if grows_on_nodes(world) => Volume { capacity: 0, ..state.clone() },
         Request::NodeStageVolume(r) => stage::effect_stage(state, operation, r),

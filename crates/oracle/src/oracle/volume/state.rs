@@ -29,7 +29,7 @@ pub(crate) struct Volume {
     pub(crate) dead_ids: BTreeSet<String>,
     /// The call that created it; `None` for a volume that was there before.
     pub(crate) created: Option<CallId>,
-    /// The last call that modified it.
+    /// The call that modified it last, where nothing may have modified it since.
     pub(crate) modified: Option<CallId>,
     /// Bytes; 0 when unknown.
     pub(crate) capacity: i64,
