@@ -160,8 +160,17 @@ fn mixed(trials: Vec<(Option<Arc<Seeded>>, Lane, u64)>) -> Vec<(Option<Arc<Seede
 
 /// The command as it was given, but for the path of the program.
 fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
     format!("csi-certify {}", arguments.join(" "))
+}
+
+/// The argument as a shell takes it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./,:=@".contains(letter);
+    match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument.to_owned(),
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    }
 }
 
 /// Faults of the catalogue that the driver cannot be asked to commit yet.
@@ -178,3 +187,16 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 
 /// How long a trial may take. A fault is found long before, and ends its trial; a busy machine needs a multiple of that.
 const LIMIT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_a_shell_would_take_apart_is_quoted() {
+        assert_eq!(quoted("docs/power.md"), "docs/power.md");
+        assert_eq!(quoted("sanity=run {dir}"), "'sanity=run {dir}'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -245,3 +245,39 @@ impl Writer {
         self.file.write_all(&line)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Fault;
+
+    /// A file with so many events, told apart by their moments.
+    fn lines(count: u64) -> Vec<String> {
+        let header = serde_json::to_string(&Header { format: FORMAT, ..Header::default() }).unwrap();
+        let kind = EventKind::Fault(Fault::Disconnected { instance: "plugin".into() });
+        let event = |at| serde_json::to_string(&Event { at, kind: kind.clone() }).unwrap();
+        std::iter::once(header).chain((0..count).map(event)).collect()
+    }
+
+    fn parse(lines: &[String], ending: &str) -> Result<History, HistoryError> {
+        History::parse(Path::new("h.jsonl"), (lines.join("\n") + ending).as_bytes())
+    }
+
+    #[test]
+    fn events_stay_in_their_order_over_batches_and_threads() {
+        let count = 2 * BATCH as u64 + 3;
+        let history = parse(&lines(count), "\n").unwrap();
+        assert!(history.events.iter().map(|event| event.at).eq(0..count));
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named_and_one_that_was_cut_off_is_dropped() {
+        let mut broken = lines(BATCH as u64 + 5);
+        broken[BATCH + 3] = "{}".into();
+        let error = parse(&broken, "\n").unwrap_err();
+        assert!(matches!(error, HistoryError::Line { line, .. } if line == BATCH + 4), "{error}");
+        let mut cut = lines(3);
+        cut.push("{\"at\":7".into());
+        assert_eq!(parse(&cut, "").unwrap().events.len(), 3);
+    }
+}
