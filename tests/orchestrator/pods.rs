@@ -7,14 +7,14 @@ use csi_certify::{
     history::{EventKind, Request},
     orchestrator::{
         AccessMode, FsGroupPolicy, InlineVolume, Metadata, PersistentVolume, PersistentVolumeClaim, Pod, PodVolume,
-        ReclaimPolicy, VolumeMode, VolumeSource,
+        VolumeMode, VolumeSource,
     },
 };
 use tokio::time::sleep;
 
 use super::{
     interposer::Act,
-    stage::{MIB, Setup, Stage, play},
+    stage::{MIB, Setup, Stage, play, twin},
     trace::Names,
     traces::Recorded,
 };
@@ -174,14 +174,7 @@ fn t42_two_volumes_with_one_handle() {
         recorded.names.add(Names::of(&Default::default(), &[(made.handle.clone(), "$VOL".into())]));
         recorded.begin_here();
         for (volume, claim) in [("pv-a", "c1"), ("pv-b", "c2")] {
-            let twin = PersistentVolume {
-                metadata: Metadata::named(volume),
-                storage_class: volume.into(),
-                reclaim_policy: ReclaimPolicy::Retain,
-                claim: None,
-                phase: Default::default(),
-                ..made.clone()
-            };
+            let twin = twin(&made, volume);
             let store = recorded.stage.cluster.store();
             store.create(twin).unwrap();
             let wanted = PersistentVolumeClaim {

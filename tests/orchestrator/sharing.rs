@@ -1,18 +1,18 @@
 //! What becomes of a volume that several pods of one node want, in Kubernetes and where duties are kept.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use csi_certify::{
     csi::v1::{controller_service_capability::rpc::Type as Controller, node_service_capability::rpc::Type as Node},
     driver::capability::Capability,
     history::{EventKind, Request},
-    orchestrator::{AccessMode, Departure, Metadata, Pod, PodVolume, RandomNemesis, VolumeMode, Workload},
+    orchestrator::{AccessMode, Departure, Metadata, Pod, PodVolume, RandomNemesis, VolumeMode},
 };
 use tokio::time::sleep;
 
 use super::{
     stage::{Setup, Stage, play},
-    workloads::Quiet,
+    workloads::{Quiet, plain},
 };
 
 /// Without these a driver does not tell one writer on a node from several.
@@ -43,6 +43,20 @@ fn waits_for(stage: &Stage, pod: &str) -> Option<String> {
     stage.cluster.store().read(|tables| tables.pods[pod].waits_for.clone())
 }
 
+/// The second pod runs, beside the first one or, where that one keeps it waiting, after it: how it has the volume is told.
+async fn runs_second(stage: &Stage, kept_waiting: Option<&str>) {
+    if let Some(how) = kept_waiting {
+        stage.until("it is told to wait", |tables| tables.pods["p2"].waits_for.is_some()).await;
+        let told = waits_for(stage, "p2").unwrap();
+        assert!(told.ends_with(&format!(", which pod p1 has {how}")), "{told}");
+        sleep(Duration::from_secs(1200)).await;
+        assert_eq!(targets(stage).len(), 1, "{:?}", targets(stage));
+        stage.cluster.delete_pod("p1");
+    }
+    stage.running("p2").await;
+    assert_eq!((waits_for(stage, "p2"), targets(stage).len()), (None, 2));
+}
+
 #[test]
 fn the_only_writer_of_a_volume_is_alone_on_its_node_and_in_kubernetes_has_company() {
     let writers =
@@ -55,16 +69,7 @@ fn the_only_writer_of_a_volume_is_alone_on_its_node_and_in_kubernetes_has_compan
             stage.pod("p1", "c1", "n1");
             stage.running("p1").await;
             stage.pod("p2", "c1", "n1");
-            if strict.is_some() && !told_apart {
-                stage.until("it is told to wait", |tables| tables.pods["p2"].waits_for.is_some()).await;
-                let told = waits_for(&stage, "p2").unwrap();
-                assert!(told.ends_with(", which pod p1 has as its only writer"), "{told}");
-                sleep(Duration::from_secs(1200)).await;
-                assert_eq!(targets(&stage).len(), 1, "{:?}", targets(&stage));
-                stage.cluster.delete_pod("p1");
-            }
-            stage.running("p2").await;
-            assert_eq!((waits_for(&stage, "p2"), targets(&stage).len()), (None, 2));
+            runs_second(&stage, (strict.is_some() && !told_apart).then_some("as its only writer")).await;
         });
     }
 }
@@ -89,16 +94,7 @@ fn pods_of_a_node_have_a_volume_in_one_way_at_a_time_and_in_kubernetes_each_in_i
                     stage.running(name).await;
                 }
             }
-            if strict.is_some() && group != 1000 {
-                stage.until("it is told to wait", |tables| tables.pods["p2"].waits_for.is_some()).await;
-                let told = waits_for(&stage, "p2").unwrap();
-                assert!(told.ends_with(", which pod p1 has with another capability"), "{told}");
-                sleep(Duration::from_secs(1200)).await;
-                assert_eq!(targets(&stage).len(), 1, "{:?}", targets(&stage));
-                stage.cluster.delete_pod("p1");
-            }
-            stage.running("p2").await;
-            assert_eq!((waits_for(&stage, "p2"), targets(&stage).len()), (None, 2));
+            runs_second(&stage, (strict.is_some() && group != 1000).then_some("with another capability")).await;
         });
     }
 }
@@ -107,17 +103,7 @@ fn pods_of_a_node_have_a_volume_in_one_way_at_a_time_and_in_kubernetes_each_in_i
 fn pods_that_wait_for_the_only_writer_are_told_and_not_held_against_the_driver() {
     play(async {
         let mut stage = stage(Some(Departure::ShareSingleWriter), &ALIKE).await;
-        let workload = Workload {
-            seed: 3,
-            pods: 6,
-            volumes: 2,
-            faults: BTreeSet::new(),
-            access_modes: vec![AccessMode::ReadWriteOnce],
-            volume_modes: vec![VolumeMode::Filesystem],
-            snapshots: false,
-            snapshot_class: String::new(),
-            expansions: false,
-        };
+        let workload = plain(3, 6, 2);
         let nemesis = RandomNemesis::new(3, &workload.faults);
         let outcome = workload.play(&mut stage.cluster, &nemesis, &Quiet).await.unwrap();
         assert_eq!(outcome.stuck, []);

@@ -20,8 +20,8 @@ use csi_certify::{
         memory::{MemoryMountPods, MemoryOptions, SharedWorld},
     },
     orchestrator::{
-        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolumeClaim, Pod, PodVolume, Settings, Tables,
-        VolumeMode,
+        AccessMode, Cluster, Metadata, NodeMounts, NodeSetup, PersistentVolume, PersistentVolumeClaim, Pod, PodVolume,
+        ReclaimPolicy, Settings, Tables, VolumeMode,
     },
     sut::{Driver, InProcess, Lane, Profile, Target},
 };
@@ -259,4 +259,16 @@ async fn connect(process: Process, script: &Script, label: &str) -> Arc<Driver> 
     let lane = Lane::InProcess(Arc::new(move || process.start(&script)));
     let driver = Driver::connect(Target::Plugin(lane), &Profile::default(), Duration::from_secs(1)).await.unwrap();
     Arc::new(driver.on_node(label))
+}
+
+/// Another volume object of the volume, which nobody claims.
+pub(super) fn twin(made: &PersistentVolume, name: &str) -> PersistentVolume {
+    PersistentVolume {
+        metadata: Metadata::named(name),
+        storage_class: name.into(),
+        reclaim_policy: ReclaimPolicy::Retain,
+        claim: None,
+        phase: Default::default(),
+        ..made.clone()
+    }
 }

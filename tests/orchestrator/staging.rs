@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use csi_certify::{
     history::{EventKind, Request},
-    orchestrator::{
-        AccessMode, Departure, Metadata, PersistentVolume, PersistentVolumeClaim, ReclaimPolicy, VolumeMode,
-    },
+    orchestrator::{AccessMode, Departure, Metadata, PersistentVolume, PersistentVolumeClaim, VolumeMode},
 };
 
 use tokio::time::{sleep, timeout};
 
-use super::stage::{LONG, MIB, Setup, Stage, play};
+use super::stage::{LONG, MIB, Setup, Stage, play, twin};
 
 /// The calls about staging so far, with the staging path that each names.
 fn named(stage: &Stage) -> Vec<(&'static str, String)> {
@@ -34,14 +32,7 @@ async fn twins(stage: &Stage) {
     stage.bound("c0").await;
     let made = stage.cluster.store().list::<PersistentVolume>().remove(0);
     for (volume, claim) in [("pv-a", "c1"), ("pv-b", "c2")] {
-        let twin = PersistentVolume {
-            metadata: Metadata::named(volume),
-            storage_class: volume.into(),
-            reclaim_policy: ReclaimPolicy::Retain,
-            claim: None,
-            phase: Default::default(),
-            ..made.clone()
-        };
+        let twin = twin(&made, volume);
         stage.cluster.store().create(twin).unwrap();
         let wanted = PersistentVolumeClaim {
             metadata: Metadata::named(claim),

@@ -96,22 +96,27 @@ fn random_workloads_converge_and_leave_nothing() {
     }
 }
 
+/// Pods that share mounted volumes of one writer each, without faults, snapshots and growth.
+pub(super) fn plain(seed: u64, pods: usize, volumes: usize) -> Workload {
+    Workload {
+        seed,
+        pods,
+        volumes,
+        faults: BTreeSet::new(),
+        access_modes: vec![AccessMode::ReadWriteOnce],
+        volume_modes: vec![VolumeMode::Filesystem],
+        snapshots: false,
+        snapshot_class: String::new(),
+        expansions: false,
+    }
+}
+
 #[test]
 fn what_is_stuck_is_told_with_the_answer_that_keeps_it_so() {
     play(async {
         let mut stage = Stage::with(Setup::new(1)).await;
         stage.script.next("NodeStageVolume", &[Act::Refuse(tonic::Code::Internal); 1000]);
-        let workload = Workload {
-            seed: 1,
-            pods: 1,
-            volumes: 1,
-            faults: BTreeSet::new(),
-            access_modes: vec![AccessMode::ReadWriteOnce],
-            volume_modes: vec![VolumeMode::Filesystem],
-            snapshots: false,
-            snapshot_class: String::new(),
-            expansions: false,
-        };
+        let workload = plain(1, 1, 1);
         let nemesis = RandomNemesis::new(1, &workload.faults);
         let outcome = workload.play(&mut stage.cluster, &nemesis, &Quiet).await.unwrap();
         let stuck: Vec<String> = outcome.stuck.iter().map(ToString::to_string).collect();
