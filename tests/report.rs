@@ -8,7 +8,7 @@ use csi_certify::{
     csi::v1::{self, controller_service_capability as controller, plugin_capability as plugin},
     history::{FORMAT, Header, History, Recorder, Reply, Request},
     oracle::{Verdict, judge},
-    report::{Certificate, Circumstances, Leftover, html, junit, terminal},
+    report::{Certificate, Circumstances, Excerpts, Leftover, html, junit, terminal},
 };
 
 /// A driver that gives a new volume for each repeat of a CreateVolume, with escape sequences and HTML in its words.
@@ -65,7 +65,9 @@ fn history() -> History {
 }
 
 fn certificate(history: &History, circumstances: Circumstances) -> Certificate {
-    let mut certificate = Certificate::new(history, &judge(history), circumstances);
+    let judgement = judge(history);
+    let excerpts = Excerpts::of(history, &judgement, &circumstances.duties);
+    let mut certificate = Certificate::new(&history.header, history.duration(), &judgement, &excerpts, circumstances);
     // What differs from run to run and from version to version.
     certificate.duration_ms = 1234;
     certificate.tool.version = "0.0.0";

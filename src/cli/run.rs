@@ -18,7 +18,7 @@ use super::{
 use crate::{
     history::{FORMAT, Header, History, Recorder, Writer},
     oracle::{Verdict, judge},
-    report::{Certificate, Circumstances, Leftover, html, junit, terminal},
+    report::{Certificate, Circumstances, Excerpts, Leftover, html, junit, terminal},
     suite::{self, Options},
 };
 
@@ -150,20 +150,30 @@ pub(super) fn conclude(
     circumstances: Circumstances,
     reports: &ReportOptions,
 ) -> Result<Exit, Failure> {
-    let certificate = Certificate::new(history, &judge(history), circumstances);
+    let judgement = judge(history);
+    let excerpts = Excerpts::of(history, &judgement, &circumstances.duties);
+    report(&Certificate::new(&history.header, history.duration(), &judgement, &excerpts, circumstances), reports)
+}
+
+/// Writes what was asked for of a certificate; how the program ends.
+///
+/// # Errors
+///
+/// When a report cannot be written.
+pub(super) fn report(certificate: &Certificate, reports: &ReportOptions) -> Result<Exit, Failure> {
     let json = certificate.to_json().map_err(Failure::ours)?;
     if let Some(path) = &reports.json {
         fs::write(path, &json).map_err(|error| cannot_write(path, &error))?;
     }
     if let Some(path) = &reports.junit {
-        let xml = junit(&certificate).map_err(Failure::ours)?;
+        let xml = junit(certificate).map_err(Failure::ours)?;
         fs::write(path, xml).map_err(|error| cannot_write(path, &error))?;
     }
     if let Some(path) = &reports.html {
-        fs::write(path, html(&certificate)).map_err(|error| cannot_write(path, &error))?;
+        fs::write(path, html(certificate)).map_err(|error| cannot_write(path, &error))?;
     }
     match reports.format {
-        Format::Text => anstream::print!("{}", terminal(&certificate)),
+        Format::Text => anstream::print!("{}", terminal(certificate)),
         Format::Json => anstream::print!("{json}"),
     }
     // Without a single answer there was nothing to certify.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Excerpt;
+use super::{Excerpt, Excerpts};
 use crate::{
-    history::History,
+    history::Header,
     oracle::{Breach, Finding, Judgement, RuleStatus, Severity, Verdict},
     spec::{RuleId, SPEC_VERSION},
 };
@@ -184,8 +184,15 @@ pub struct Circumstances {
 }
 
 impl Certificate {
-    /// Brings together what the oracle says of a history and what is known of the run.
-    pub fn new(history: &History, judgement: &Judgement, circumstances: Circumstances) -> Self {
+    /// Brings together what the oracle says of a history, the calls that show it, and what is known of the run, which took so
+    /// many microseconds.
+    pub fn new(
+        header: &Header,
+        duration: u64,
+        judgement: &Judgement,
+        excerpts: &Excerpts,
+        circumstances: Circumstances,
+    ) -> Self {
         let matches = |pattern: &str, rule: RuleId| crate::sut::glob(pattern, rule.as_str());
         let excuse = |finding: &Finding| {
             let found = circumstances.accepted.iter().find(|(pattern, _)| matches(pattern, finding.rule));
@@ -201,7 +208,7 @@ impl Certificate {
                 expected: finding.expected.clone(),
                 actual: finding.actual.clone(),
                 ruled_out: finding.ruled_out.clone(),
-                history: Excerpt::of(history, &finding.calls),
+                history: excerpts.select(&finding.calls),
                 replay: circumstances.replay.replace("{scenario}", &finding.scenario),
                 scenario: finding.scenario.clone(),
                 accepted: excuse(finding),
@@ -226,9 +233,9 @@ impl Certificate {
             },
             spec: SPEC_VERSION,
             driver: driver(judgement),
-            started: history.header.started.clone(),
-            duration_ms: history.duration() / 1000,
-            seed: history.header.seed,
+            started: header.started.clone(),
+            duration_ms: duration / 1000,
+            seed: header.seed,
             verdict: verdict(&findings, &accepted, &incomplete),
             incomplete,
             coverage: coverage(judgement),
@@ -246,7 +253,7 @@ impl Certificate {
                     rule: breach.rule,
                     message: breach.message,
                     times: breach.times,
-                    history: Excerpt::of(history, &breach.calls),
+                    history: excerpts.select(&breach.calls),
                 })
                 .collect(),
         }

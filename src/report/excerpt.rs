@@ -1,12 +1,14 @@
 //! The calls that show a finding, in a form for people and machines.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::plain;
 use crate::{
-    history::{Call, CallId, EventKind, History, Lost, Outcome, to_json},
-    oracle::code_name,
+    history::{Call, CallId, Event, EventKind, History, Lost, Outcome, to_json},
+    oracle::{Breach, Judgement, code_name},
 };
 
 /// The longest request or reply that is shown, in characters.
@@ -28,24 +30,57 @@ pub struct Excerpt {
     pub reply: Vec<Value>,
 }
 
-impl Excerpt {
-    /// The calls with these numbers.
-    pub fn of(history: &History, calls: &[CallId]) -> Vec<Self> {
-        let mut excerpts: Vec<Self> = Vec::new();
-        for event in &history.events {
-            match &event.kind {
-                EventKind::Call(call) if calls.contains(&call.id) => excerpts.push(Self::started(call)),
-                EventKind::Return { call, outcome } => {
-                    if let Some(excerpt) = excerpts.iter_mut().find(|excerpt| excerpt.call == *call) {
-                        excerpt.ended(outcome);
-                    }
-                }
-                _ => {}
-            }
-        }
+/// The calls that a report shows, gathered from the events of a history.
+#[derive(Clone, Debug, Default)]
+pub struct Excerpts {
+    wanted: BTreeSet<CallId>,
+    /// In the order in which they began.
+    found: Vec<Excerpt>,
+    /// How many of them have ended.
+    ended: usize,
+}
+
+impl Excerpts {
+    /// None yet of those that show what was broken, by the driver or by the orchestrator.
+    pub fn wanted(judgement: &Judgement, duties: &[Breach]) -> Self {
+        let findings = judgement.findings.iter().flat_map(|finding| &finding.calls);
+        let wanted = findings.chain(duties.iter().flat_map(|breach| &breach.calls)).copied().collect();
+        Self { wanted, ..Self::default() }
+    }
+
+    /// Those of a history.
+    pub fn of(history: &History, judgement: &Judgement, duties: &[Breach]) -> Self {
+        let mut excerpts = Self::wanted(judgement, duties);
+        history.events.iter().for_each(|event| excerpts.note(event));
         excerpts
     }
 
+    /// Takes note of the next event.
+    pub fn note(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::Call(call) if self.wanted.contains(&call.id) => self.found.push(Excerpt::started(call)),
+            EventKind::Return { call, outcome } if self.wanted.contains(call) => {
+                if let Some(excerpt) = self.found.iter_mut().find(|excerpt| excerpt.call == *call) {
+                    excerpt.ended(outcome);
+                    self.ended += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether all of them are there, so that no more events are needed.
+    pub fn is_complete(&self) -> bool {
+        self.ended >= self.wanted.len()
+    }
+
+    /// The calls with these numbers.
+    pub(super) fn select(&self, calls: &[CallId]) -> Vec<Excerpt> {
+        self.found.iter().filter(|excerpt| calls.contains(&excerpt.call)).cloned().collect()
+    }
+}
+
+impl Excerpt {
     fn started(call: &Call) -> Self {
         Self {
             call: call.id,

@@ -9,7 +9,7 @@ pub mod power;
 mod terminal;
 
 pub use certificate::{Accepted, Certificate, Circumstances, Coverage, Duty, Leftover, Tool};
-pub use excerpt::Excerpt;
+pub use excerpt::{Excerpt, Excerpts};
 pub use html::html;
 pub use junit::{JunitError, junit};
 pub use plain::plain;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use csi_certify::{
     history::{CallId, Event, EventKind, History, Lost, Outcome},
-    oracle::{Finding, Judgement, RuleStatus, Severity, judge},
+    oracle::{Finding, Judgement, Judging, RuleStatus, Severity, Survey, judge},
     spec::RuleId,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -47,6 +47,44 @@ fn every_prefix_of_an_accepted_history_is_accepted() {
     for upto in (0..100).chain(later) {
         let judgement = judge(&with(events[..upto].to_vec()));
         assert_eq!(violations(&judgement), Vec::<&Finding>::new(), "the first {upto} events");
+    }
+}
+
+/// The judgement of a history of which so many events are in sight at a time, and the rest is forgotten as soon as it can be.
+fn judged_looking_ahead(history: &History, window: usize) -> Judgement {
+    let mut survey = Survey::looking_ahead(window);
+    history.events.iter().for_each(|event| survey.note(event.clone()));
+    let mut judging = Judging::new(&history.header, survey);
+    history.events.iter().for_each(|event| judging.push(event.clone()));
+    judging.close().0
+}
+
+#[test]
+fn the_judgement_does_not_depend_on_how_far_one_looks_ahead_and_what_is_forgotten() {
+    let mut random = StdRng::seed_from_u64(seed());
+    for round in 0..4 {
+        let mut events = history().events.clone();
+        // Answers get lost, calls go on for ever, some begin before the history, and some are told twice.
+        let (lost, left_out) = [(0.0, 0.0), (0.01, 0.0), (0.0, 0.01), (0.01, 0.01)][round];
+        events.retain(|_| !random.random_bool(left_out));
+        for event in &mut events {
+            if let EventKind::Return { outcome, .. } = &mut event.kind
+                && random.random_bool(lost)
+            {
+                *outcome = Outcome::Lost(Lost::Deadline);
+            }
+        }
+        if round == 3 {
+            (0..events.len() / 50).for_each(|_| {
+                let at = random.random_range(1..events.len());
+                events.swap(at - 1, at);
+            });
+        }
+        let told = with(events);
+        let whole = judged_looking_ahead(&told, usize::MAX);
+        for window in [0, 8, 64] {
+            assert_eq!(judged_looking_ahead(&told, window), whole, "round {round}, {window} events ahead");
+        }
     }
 }
 

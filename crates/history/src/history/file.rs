@@ -3,24 +3,16 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Write as _},
-    panic::resume_unwind,
     path::{Path, PathBuf},
-    thread,
 };
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Event, EventKind};
+use super::{Event, EventKind, Events};
 
 /// The version of the format; a reader refuses others.
 pub const FORMAT: u32 = 1;
-
-/// Lines that are read before they are turned into events, on all processors at once: that takes longer than reading.
-const BATCH: usize = 16_384;
-
-/// Fewer lines than this are not worth a thread.
-const SHARE: usize = 1024;
 
 /// What stands on the first line.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -125,42 +117,9 @@ impl History {
     /// # Errors
     ///
     /// As [`History::read`].
-    pub fn parse(path: &Path, mut reader: impl BufRead) -> Result<Self, HistoryError> {
-        let path = path.to_owned();
-        let mut next = || {
-            let mut line = Vec::new();
-            let read = reader.read_until(b'\n', &mut line);
-            read.map_err(|error| HistoryError::Read { path: path.clone(), error }).map(|_| line)
-        };
-        let header: Header = serde_json::from_slice(&next()?)
-            .map_err(|error| HistoryError::NoHeader { path: path.clone(), error: error.to_string() })?;
-        if header.format != FORMAT {
-            return Err(HistoryError::Version { path, found: header.format });
-        }
-        let mut events = Vec::new();
-        let mut number = 2;
-        loop {
-            let mut lines = Vec::new();
-            while lines.len() < BATCH {
-                match next()? {
-                    line if line.is_empty() => break,
-                    line => lines.push(line),
-                }
-            }
-            if lines.is_empty() {
-                return Ok(Self { header, events });
-            }
-            for (line, event) in lines.iter().zip(parsed(&lines)) {
-                match event {
-                    Ok(event) => events.push(event),
-                    // Only the last line can be cut off.
-                    Err(_) if line.last() != Some(&b'\n') => {}
-                    Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
-                    Err(error) => return Err(HistoryError::Line { path, line: number, error: error.to_string() }),
-                }
-                number += 1;
-            }
-        }
+    pub fn parse(path: &Path, reader: impl BufRead) -> Result<Self, HistoryError> {
+        let events = Events::parse(path, reader)?;
+        Ok(Self { header: events.header().clone(), events: events.collect::<Result<_, _>>()? })
     }
 
     /// The last moment of the history, in microseconds since its beginning.
@@ -172,22 +131,6 @@ impl History {
     pub fn calls(&self) -> usize {
         self.events.iter().filter(|event| matches!(event.kind, EventKind::Call(_))).count()
     }
-}
-
-/// The events of the lines, in their order.
-fn parsed(lines: &[Vec<u8>]) -> Vec<serde_json::Result<Event>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut shares = lines.chunks(lines.len().div_ceil(threads).max(SHARE));
-    let parse = |share: &[Vec<u8>]| share.iter().map(|line| serde_json::from_slice(line)).collect::<Vec<_>>();
-    let own = shares.next().unwrap_or_default();
-    thread::scope(|scope| {
-        let others: Vec<_> = shares.map(|share| scope.spawn(move || parse(share))).collect();
-        let mut events = parse(own);
-        for other in others {
-            events.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        events
-    })
 }
 
 /// Writes a history, event by event.
@@ -243,41 +186,5 @@ impl Writer {
         line.push(b'\n');
         self.written += line.len() as u64;
         self.file.write_all(&line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::history::Fault;
-
-    /// A file with so many events, told apart by their moments.
-    fn lines(count: u64) -> Vec<String> {
-        let header = serde_json::to_string(&Header { format: FORMAT, ..Header::default() }).unwrap();
-        let kind = EventKind::Fault(Fault::Disconnected { instance: "plugin".into() });
-        let event = |at| serde_json::to_string(&Event { at, kind: kind.clone() }).unwrap();
-        std::iter::once(header).chain((0..count).map(event)).collect()
-    }
-
-    fn parse(lines: &[String], ending: &str) -> Result<History, HistoryError> {
-        History::parse(Path::new("h.jsonl"), (lines.join("\n") + ending).as_bytes())
-    }
-
-    #[test]
-    fn events_stay_in_their_order_over_batches_and_threads() {
-        let count = 2 * BATCH as u64 + 3;
-        let history = parse(&lines(count), "\n").unwrap();
-        assert!(history.events.iter().map(|event| event.at).eq(0..count));
-    }
-
-    #[test]
-    fn a_line_that_is_no_event_is_named_and_one_that_was_cut_off_is_dropped() {
-        let mut broken = lines(BATCH as u64 + 5);
-        broken[BATCH + 3] = "{}".into();
-        let error = parse(&broken, "\n").unwrap_err();
-        assert!(matches!(error, HistoryError::Line { line, .. } if line == BATCH + 4), "{error}");
-        let mut cut = lines(3);
-        cut.push("{\"at\":7".into());
-        assert_eq!(parse(&cut, "").unwrap().events.len(), 3);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     capability::{Access, Capability},
+    forgetting::restored,
     judge::Judge,
     lists::Certain,
     names::{Key, Names},
@@ -16,15 +17,15 @@ use crate::{
     history::{CallId, Request},
 };
 
-impl Judge<'_> {
+impl Judge {
     /// Brings what is known around the calls that are open beside this one up to now.
-    pub(super) fn refresh(&mut self, operation: &Operation<'_>) {
+    pub(super) fn refresh(&mut self, operation: &Operation) {
         let volume = self.volumes.of(&self.names, operation).map(|object| object.open.clone());
         let snapshot = self.snapshots.of(&self.names, operation).map(|object| object.open.clone());
         let group = self.groups.of(&self.names, operation).map(|object| object.open.clone());
         let own = (volume.is_none() && snapshot.is_none() && group.is_none()).then(|| vec![operation.call.id]);
         for call in volume.into_iter().chain(snapshot).chain(group).chain(own).flatten() {
-            let Some(operation) = self.world.operations.get(call).copied() else { continue };
+            let Some(operation) = self.world.operations.share(call) else { continue };
             let now = self.surroundings(&operation);
             if let Some(known) = self.world.surroundings.get_mut(&call) {
                 *known = known.and(&now);
@@ -33,7 +34,7 @@ impl Judge<'_> {
     }
 
     /// What certainly holds around the call at this moment.
-    pub(super) fn surroundings(&self, operation: &Operation<'_>) -> Surroundings {
+    pub(super) fn surroundings(&self, operation: &Operation) -> Surroundings {
         let mut around = Surroundings::default();
         match operation.request() {
             Request::CreateVolume(request) => {
@@ -77,7 +78,7 @@ impl Judge<'_> {
         around
     }
 
-    fn volume_source(&self, id: &str, operation: &Operation<'_>) -> Source {
+    fn volume_source(&self, id: &str, operation: &Operation) -> Source {
         let unknown = Source { existence: Existence::Unknown, size: 0, access: None };
         let key = self.names.volume(id, operation.started);
         let Some(object) = self.volumes.get(&key) else {
@@ -93,7 +94,7 @@ impl Judge<'_> {
         Source { existence, size, access: self.access_of(first) }
     }
 
-    fn snapshot_source(&self, id: &str, operation: &Operation<'_>) -> Source {
+    fn snapshot_source(&self, id: &str, operation: &Operation) -> Source {
         let unknown = Source { existence: Existence::Unknown, size: 0, access: None };
         let key = self.names.snapshot(id, operation.started);
         let Some(object) = self.snapshots.get(&key) else {
@@ -121,7 +122,8 @@ impl Judge<'_> {
 
     /// Whether a volume has snapshots, as far as this history made them.
     fn snapshots_of(&self, volume: &str) -> Existence {
-        let mut result = Existence::Absent;
+        let may_be_there = self.groups.gone.unknown || self.snapshots.gone.unknown;
+        let mut result = if may_be_there { Existence::Unknown } else { Existence::Absent };
         for (_, object) in self.groups.living() {
             if object.certainly(|state| state.existence == Existence::Absent) {
                 continue;
@@ -147,17 +149,9 @@ impl Judge<'_> {
 
     /// Whether volumes were made from a snapshot and may still exist.
     fn restored_from(&self, snapshot: &str) -> Existence {
-        let made_from = |call: CallId| {
-            matches!(
-                self.world.operations.get(call).map(Operation::request),
-                Some(Request::CreateVolume(request))
-                    if matches!(
-                        request.volume_content_source.as_ref().and_then(|source| source.r#type.as_ref()),
-                        Some(SourceType::Snapshot(source)) if source.snapshot_id == snapshot
-                    )
-            )
-        };
-        let mut result = Existence::Absent;
+        let made_from = |call: CallId| restored(&self.world.operations, call) == Some(snapshot);
+        let may_be_there = self.volumes.gone.unknown_from.contains(snapshot);
+        let mut result = if may_be_there { Existence::Unknown } else { Existence::Absent };
         for (_, object) in self.volumes.living() {
             if object.certainly(|state| state.existence == Existence::Absent)
                 || !object.calls.iter().any(|&call| made_from(call))
@@ -208,13 +202,13 @@ pub(super) fn certain_snapshots(
     snapshots: &Objects<Snapshot>,
     volumes: &Objects<Volume>,
     names: &Names,
-    operation: &Operation<'_>,
+    operation: &Operation,
 ) -> Certain {
     let (source, wanted) = match operation.request() {
         Request::ListSnapshots(request) => (request.source_volume_id.as_str(), request.snapshot_id.as_str()),
         _ => ("", ""),
     };
-    let mut certain = Certain::default();
+    let mut certain = Certain { vanished: snapshots.gone.vanished, ..Certain::default() };
     for object in snapshots.values() {
         let Some(first) = object.worlds.states().next() else { continue };
         if let Some(id) = &first.id

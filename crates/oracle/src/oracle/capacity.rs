@@ -38,13 +38,7 @@ const BOUNDLESS: i64 = 1 << 60;
 
 impl Capacities {
     /// Judges an answer; `alone` says that no other call takes room meanwhile.
-    pub(super) fn marks(
-        &mut self,
-        world: &World<'_>,
-        operation: &Operation<'_>,
-        answer: Answer<'_>,
-        alone: bool,
-    ) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, world: &World, operation: &Operation, answer: Answer<'_>, alone: bool) -> Vec<Mark> {
         let mut marks = match operation.request() {
             Request::GetCapacity(_) => reply(world, operation, answer),
             _ => Vec::new(),
@@ -84,7 +78,7 @@ impl Capacities {
     }
 
     /// A call that takes room gets no answer: what is left of the offer is not known.
-    pub(super) fn lose(&mut self, operation: &Operation<'_>) {
+    pub(super) fn lose(&mut self, operation: &Operation) {
         if takes_room(operation) {
             self.offer = None;
         }
@@ -93,8 +87,8 @@ impl Capacities {
     /// Whether a volume of all that is offered can be had, where nothing says that it would be too large.
     fn whole_offer(
         &mut self,
-        world: &World<'_>,
-        operation: &Operation<'_>,
+        world: &World,
+        operation: &Operation,
         answer: Answer<'_>,
         alone: bool,
         marks: &mut Vec<Mark>,
@@ -132,7 +126,7 @@ impl Capacities {
 }
 
 /// Whether the call may make what is offered less.
-pub(super) fn takes_room(operation: &Operation<'_>) -> bool {
+pub(super) fn takes_room(operation: &Operation) -> bool {
     matches!(
         operation.rpc(),
         Rpc::CreateVolume | Rpc::ControllerExpandVolume | Rpc::CreateSnapshot | Rpc::CreateVolumeGroupSnapshot
@@ -149,7 +143,7 @@ fn is_for(offer: &GetCapacityRequest, request: &CreateVolumeRequest) -> bool {
 }
 
 /// Judges GetCapacity.
-fn reply(world: &World<'_>, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+fn reply(world: &World, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
     let Request::GetCapacity(request) = operation.request() else { return Vec::new() };
     let mut expectation = Expectation { lenient: true, ..Expectation::default() };
     if world.has("Controller.GET_CAPACITY") {

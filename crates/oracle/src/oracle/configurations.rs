@@ -101,6 +101,11 @@ impl<S: Clone + Eq + Hash> Configurations<S> {
         self.set.iter().any(|configuration| !configuration.world.pending.is_empty())
     }
 
+    /// The calls that may still take effect, or whose answers are still to come.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.set.iter().flat_map(|one| one.world.pending.iter().chain(&one.world.early).copied())
+    }
+
     /// A call starts: from now on it may take effect.
     pub(crate) fn start(&mut self, call: CallId) {
         for configuration in &mut self.set {

@@ -70,8 +70,37 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.volumes.len() + self.snapshots.len() + self.targets.len() + self.at_start.len() + self.unpublished.len()
+    }
+
+    /// Forgets targets, volumes and snapshots that nothing mentions any more, and calls that are over.
+    pub(super) fn forget_what_is_over(
+        &mut self,
+        is_mentioned: &dyn Fn(&str) -> bool,
+        is_open: impl Fn(CallId) -> bool,
+    ) {
+        self.at_start.retain(|(call, _), _| is_open(*call));
+        self.targets.retain(|(_, path), _| is_mentioned(path));
+        // A volume is also seen through the targets at which it is published, and a snapshot through the volumes made from it.
+        let published: BTreeSet<String> = self.targets.values().map(|target| target.volume.clone()).collect();
+        let is_seen = |volume: &str| is_mentioned(volume) || published.contains(volume);
+        self.volumes.retain(|volume, _| is_seen(volume));
+        self.larger.retain(|volume, _| is_seen(volume));
+        self.expanded.retain(|volume, _| is_seen(volume));
+        self.restored_from.retain(|volume, _| is_seen(volume));
+        self.attached_read_only.retain(|volume| is_seen(volume));
+        self.unpublished.retain(|volume| is_seen(volume));
+        let restored: BTreeSet<&String> = self.restored_from.values().collect();
+        let is_seen = |snapshot: &String| is_mentioned(snapshot) || restored.contains(snapshot);
+        self.snapshots.retain(|snapshot, _| is_seen(snapshot));
+        self.grouped.retain(|snapshot| is_seen(snapshot));
+        self.orphaned.retain(|snapshot| is_seen(snapshot));
+    }
+
     /// A call starts.
-    pub(super) fn start(&mut self, operation: &Operation<'_>) {
+    pub(super) fn start(&mut self, operation: &Operation) {
         let sources = match operation.request() {
             Request::CreateSnapshot(request) => std::slice::from_ref(&request.source_volume_id),
             Request::CreateVolumeGroupSnapshot(request) => &request.source_volume_ids,
@@ -97,7 +126,7 @@ impl Contents {
     }
 
     /// A call was answered OK.
-    pub(super) fn succeeded(&mut self, operation: &Operation<'_>, reply: &Reply) {
+    pub(super) fn succeeded(&mut self, operation: &Operation, reply: &Reply) {
         let call = operation.call.id;
         match (operation.request(), reply) {
             (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {

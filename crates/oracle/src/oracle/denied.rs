@@ -31,25 +31,28 @@ pub(super) struct Denied(BTreeMap<(Rpc, Capability), Fared>);
 #[derive(Debug, Default)]
 struct Fared {
     well: usize,
-    refused: Vec<(Place, String)>,
+    refused: usize,
+    /// Where it was refused first, and how.
+    first: Option<(Place, String)>,
 }
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Takes note of how a volume was used for the first time in the way for which it was made.
-    pub(super) fn note_denied(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
+    pub(super) fn note_denied(&mut self, operation: &Operation, answer: Answer<'_>, place: &Place) {
         let Some(capability) = self.use_of(operation) else { return };
         let fared = self.denied.0.entry((operation.rpc(), capability)).or_default();
         match answer {
             Answer::Ok(_) => fared.well += 1,
             Answer::Status(status) if denies(operation.rpc(), Code::from(status.code)) => {
-                fared.refused.push((place.clone(), answer.describe()));
+                fared.refused += 1;
+                fared.first.get_or_insert_with(|| (place.clone(), answer.describe()));
             }
             Answer::Status(_) => {}
         }
     }
 
     /// The capability of a use in which nothing but the capability can be wrong.
-    fn use_of(&self, operation: &Operation<'h>) -> Option<Capability> {
+    fn use_of(&self, operation: &Operation) -> Option<Capability> {
         let object = self.volumes.of(&self.names, operation)?;
         let mut states = object.worlds.states();
         let (state, None) = (states.next()?, states.next()) else { return None };
@@ -94,7 +97,7 @@ impl<'h> Judge<'h> {
     }
 
     /// The one capability for which a volume was made, and what was said of it then.
-    fn made(&self, state: &Volume) -> Option<(Capability, &'h crate::csi::v1::Volume)> {
+    fn made(&self, state: &Volume) -> Option<(Capability, &crate::csi::v1::Volume)> {
         let created = self.world.operations.get(state.created?)?;
         let (Request::CreateVolume(request), Some(Answer::Ok(Reply::CreateVolume(reply)))) =
             (created.request(), created.answer())
@@ -123,10 +126,10 @@ impl Denied {
         };
         let mut marks = Vec::new();
         for ((rpc, capability), fared) in &self.0 {
-            let Some((place, answer)) = fared.refused.first().filter(|_| fared.refused.len() >= REFUSALS) else {
+            let Some((place, answer)) = fared.first.as_ref().filter(|_| fared.refused >= REFUSALS) else {
                 continue;
             };
-            let times = fared.refused.len();
+            let times = fared.refused;
             if *rpc == Rpc::NodeGetVolumeStats {
                 let ever = fared_well(&|of, other| of == *rpc && other.access == capability.access);
                 let others = fared_well(&|of, other| of == *rpc && other.access != capability.access);

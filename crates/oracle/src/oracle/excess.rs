@@ -4,11 +4,7 @@ use std::collections::BTreeSet;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
 
-use super::operation::Operations;
-use crate::{
-    history::{CallId, Request},
-    spec::Rpc,
-};
+use crate::{history::Request, spec::Rpc};
 
 /// The general limits of the specification, lines 470 and 471, and that of node ids, line 2812.
 const LONGEST_STRING: usize = 128;
@@ -24,25 +20,24 @@ const LONGEST_PATH: usize = 4095;
 /// The calls of a history that go beyond the limits, and what they carried.
 #[derive(Debug, Default)]
 pub(crate) struct Excess {
-    calls: BTreeSet<CallId>,
+    /// The positions of their events.
+    calls: BTreeSet<usize>,
     /// The strings of those calls that are longer than a string may be.
     strings: BTreeSet<String>,
 }
 
 impl Excess {
-    /// Looks at all requests.
-    pub(super) fn of(operations: &Operations<'_>) -> Self {
-        let mut excess = Self::default();
-        for operation in operations.in_order().iter().filter(|operation| is_excessive(operation.request())) {
-            excess.calls.insert(operation.call.id);
-            long_strings(&Value::Message(operation.request().to_dynamic()), &mut excess.strings);
+    /// Looks at a request.
+    pub(super) fn note(&mut self, position: usize, request: &Request) {
+        if is_excessive(request) {
+            self.calls.insert(position);
+            long_strings(&Value::Message(request.to_dynamic()), &mut self.strings);
         }
-        excess
     }
 
-    /// Whether the call goes beyond the limits.
-    pub(super) fn has(&self, call: CallId) -> bool {
-        self.calls.contains(&call)
+    /// Whether the call that began at this event goes beyond the limits.
+    pub(super) fn has(&self, started: usize) -> bool {
+        self.calls.contains(&started)
     }
 
     /// Whether the text repeats what the caller should not have sent: then its length is the caller's doing.

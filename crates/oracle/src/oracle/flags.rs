@@ -14,7 +14,7 @@ use crate::{
 const TELLING: usize = 8;
 
 /// Judges the status of a call that carried mount flags.
-pub(super) fn marks(operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+pub(super) fn marks(operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
     let mut marks = Vec::new();
     let flags = flags(operation.request());
     let Answer::Status(status) = answer else { return marks };

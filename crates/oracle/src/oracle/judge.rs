@@ -7,18 +7,19 @@ use super::{
     around::{certain_snapshots, certain_volumes},
     capacity::{self, Capacities},
     content::Contents,
+    cuts::Cuts,
     denied::Denied,
-    excess::Excess,
     flags,
     group::Group,
-    knowledge::Knowledge,
     ledger::{Ledger, Place},
     leftovers::Leftovers,
     lists::Lists,
+    mentions::Mentions,
     metadata::Metadata,
     names::{Key, Names},
     objects::{Objects, Settled, Subject as _},
-    operation::{Operation, Operations},
+    operation::Operation,
+    operations::Operations,
     persistence::Persistence,
     plugin, replies,
     ripening::Ripening,
@@ -30,6 +31,7 @@ use super::{
     start::Starts,
     statuses,
     strays::Strays,
+    survey::Gathered,
     topology,
     usage::Usage,
     volume::{self, Volume},
@@ -37,115 +39,36 @@ use super::{
     written::Written,
 };
 use crate::{
-    history::{Call, CallId, EventKind, Fault, History, Outcome, Reply, Request},
+    history::{CallId, Fault, Header, Observation, Outcome, Reply, Request},
     rule,
     spec::Rpc,
 };
 
-/// Judges a history: every rule that can be observed, and what was broken.
-///
-/// The verdict is a function of the history alone.
-pub fn judge(history: &History) -> Judgement {
-    let operations = Operations::of(history);
-    let knowledge = Knowledge::gather(&operations);
-    let names = Names::of(&operations);
-    let answered =
-        operations.in_order().iter().filter(|operation| operation.answer().is_some()).map(Operation::rpc).collect();
-    let excess = Excess::of(&operations);
-    let recorded = history.header.recording.is_some();
-    let mut judge = Judge {
-        world: World { knowledge, operations, excess, surroundings: BTreeMap::new() },
-        names,
-        volumes: Objects::new(recorded),
-        snapshots: Objects::new(recorded),
-        groups: Objects::new(recorded),
-        told_groups: BTreeMap::new(),
-        metadata: Metadata::default(),
-        recorded,
-        places: BTreeMap::new(),
-        ledger: Ledger::default(),
-        lists: Lists::default(),
-        contents: Contents::default(),
-        course: plugin::Course::default(),
-        persistence: Persistence::default(),
-        keys: topology::Keys::default(),
-        rpcs: BTreeMap::new(),
-        answered,
-        cuts: cuts(history),
-        restarted: None,
-        restartable: history.header.restartable,
-        in_flight: BTreeSet::new(),
-        inconclusive: BTreeSet::new(),
-        strays: Strays::default(),
-        starts: Starts::default(),
-        capacities: Capacities::default(),
-        ripening: Ripening::default(),
-        written: Written::default(),
-        shared_secrets: SharedSecrets::default(),
-        rooms: Rooms::default(),
-        denied: Denied::default(),
-        leftovers: Leftovers::default(),
-        rounding: Rounding::default(),
-        usage: Usage::default(),
-    };
-    for (position, event) in history.events.iter().enumerate() {
-        judge.event(position, &event.kind);
-    }
-    judge.close(history)
-}
-
-/// A while in which an instance had no connection: from one event to another.
-struct Cut {
-    instance: String,
-    from: usize,
-    until: usize,
-}
-
-/// When connections were cut: a process that is ended on purpose answers nothing until another is there.
-fn cuts(history: &History) -> Vec<Cut> {
-    let mut cuts: Vec<Cut> = Vec::new();
-    for (at, event) in history.events.iter().enumerate() {
-        let EventKind::Fault(fault) = &event.kind else { continue };
-        match fault {
-            Fault::Killed { instance, .. } => {
-                cuts.push(Cut { instance: instance.clone(), from: at, until: usize::MAX });
-            }
-            Fault::Crashed { instance, .. } | Fault::Disconnected { instance } => {
-                cuts.push(Cut { instance: instance.clone(), from: at, until: at });
-            }
-            Fault::Restarted { instance } => {
-                let down = cuts.iter_mut().rev().find(|cut| cut.instance == *instance);
-                down.into_iter().for_each(|cut| cut.until = at);
-            }
-        }
-    }
-    cuts
-}
-
-pub(super) struct Judge<'h> {
-    pub(super) world: World<'h>,
+/// What is known of the driver while its history is gone through.
+pub(super) struct Judge {
+    pub(super) world: World,
     pub(super) names: Names,
+    pub(super) mentions: Mentions,
     pub(super) volumes: Objects<Volume>,
     pub(super) snapshots: Objects<Snapshot>,
     pub(super) groups: Objects<Group>,
     /// The group that each member was last shown with.
     pub(super) told_groups: BTreeMap<String, String>,
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
     /// Which volumes were asked for at a path of a node, the last one last.
     pub(super) places: BTreeMap<volume::Place, Vec<Key>>,
     pub(super) ledger: Ledger,
     pub(super) lists: Lists,
     pub(super) contents: Contents,
     course: plugin::Course,
-    persistence: Persistence,
+    pub(super) persistence: Persistence,
     keys: topology::Keys,
     rpcs: BTreeMap<Rpc, u64>,
     answered: BTreeSet<Rpc>,
-    cuts: Vec<Cut>,
+    pub(super) cuts: Cuts,
     /// The position of the last restart.
     pub(super) restarted: Option<usize>,
-    /// Whether the driver is meant to survive a restart.
-    restartable: bool,
+    header: Header,
     /// Whether others caused the traffic, and may have restarted the driver unseen.
     recorded: bool,
     pub(super) in_flight: BTreeSet<CallId>,
@@ -153,57 +76,86 @@ pub(super) struct Judge<'h> {
     pub(super) strays: Strays,
     pub(super) starts: Starts,
     capacities: Capacities,
-    ripening: Ripening,
+    pub(super) ripening: Ripening,
     pub(super) written: Written,
     shared_secrets: SharedSecrets,
     pub(super) rooms: Rooms,
     pub(super) denied: Denied,
     pub(super) leftovers: Leftovers,
-    rounding: Rounding,
-    usage: Usage,
+    pub(super) rounding: Rounding,
+    pub(super) usage: Usage,
 }
 
-impl<'h> Judge<'h> {
-    fn event(&mut self, position: usize, kind: &'h EventKind) {
-        match kind {
-            EventKind::Call(call) => self.start(call),
-            EventKind::Return { call, .. } => {
-                if let Some(operation) = self.world.operations.get(*call).copied()
-                    && operation.ended == position
-                {
-                    self.finish(operation);
-                }
-            }
-            EventKind::Observed(observation) => {
-                self.note_written(position, observation);
-                self.observe(observation);
-            }
-            EventKind::Fault(fault) => self.fault(position, fault),
-            EventKind::Scenario { .. } => {}
+impl Judge {
+    /// Nothing has happened yet; the first pass has gathered what will be told.
+    pub(super) fn new(header: &Header, gathered: Gathered) -> Self {
+        let recorded = header.recording.is_some();
+        let Gathered { knowledge, excess, answered, cuts, foresight, mentions, .. } = gathered;
+        Self {
+            world: World { knowledge, operations: Operations::default(), excess, surroundings: BTreeMap::new() },
+            names: Names::new(foresight),
+            mentions,
+            volumes: Objects::new(recorded),
+            snapshots: Objects::new(recorded),
+            groups: Objects::new(recorded),
+            told_groups: BTreeMap::new(),
+            metadata: Metadata::default(),
+            recorded,
+            places: BTreeMap::new(),
+            ledger: Ledger::default(),
+            lists: Lists::default(),
+            contents: Contents::default(),
+            course: plugin::Course::default(),
+            persistence: Persistence::default(),
+            keys: topology::Keys::default(),
+            rpcs: BTreeMap::new(),
+            answered,
+            cuts,
+            restarted: None,
+            header: header.clone(),
+            in_flight: BTreeSet::new(),
+            inconclusive: BTreeSet::new(),
+            strays: Strays::default(),
+            starts: Starts::default(),
+            capacities: Capacities::default(),
+            ripening: Ripening::default(),
+            written: Written::default(),
+            shared_secrets: SharedSecrets::default(),
+            rooms: Rooms::default(),
+            denied: Denied::default(),
+            leftovers: Leftovers::default(),
+            rounding: Rounding::default(),
+            usage: Usage::default(),
         }
     }
 
-    fn start(&mut self, call: &'h Call) {
-        let Some(operation) = self.world.operations.get(call.id).copied() else { return };
+    /// Somebody looked at the world beside the RPCs.
+    pub(super) fn observed(&mut self, position: usize, observation: &Observation) {
+        self.note_written(position, observation);
+        self.observe(observation);
+    }
+
+    /// A call starts.
+    pub(super) fn start(&mut self, operation: &Operation) {
         *self.rpcs.entry(operation.rpc()).or_default() += 1;
-        self.in_flight.insert(call.id);
-        let surroundings = self.surroundings(&operation);
-        self.world.surroundings.insert(call.id, surroundings);
-        self.contents.start(&operation);
-        self.remember_place(&operation);
-        self.volumes.start(&self.names, &operation);
-        self.snapshots.start(&self.names, &operation);
-        self.groups.start(&self.names, &operation);
+        self.in_flight.insert(operation.call.id);
+        let surroundings = self.surroundings(operation);
+        self.world.surroundings.insert(operation.call.id, surroundings);
+        self.contents.start(operation);
+        self.remember_place(operation);
+        self.volumes.start(&self.names, operation);
+        self.snapshots.start(&self.names, operation);
+        self.groups.start(&self.names, operation);
         match operation.rpc() {
-            Rpc::ListVolumes => self.lists.start(&operation, certain_volumes(&self.volumes, &self.names)),
+            Rpc::ListVolumes => self.lists.start(operation, certain_volumes(&self.volumes, &self.names)),
             Rpc::ListSnapshots => {
-                self.lists.start(&operation, certain_snapshots(&self.snapshots, &self.volumes, &self.names, &operation))
+                self.lists.start(operation, certain_snapshots(&self.snapshots, &self.volumes, &self.names, operation))
             }
             _ => {}
         }
     }
 
-    fn remember_place(&mut self, operation: &Operation<'_>) {
+    fn remember_place(&mut self, operation: &Operation) {
         let Some(key) = Volume::key(&self.names, operation) else { return };
         let path = match operation.request() {
             Request::NodeStageVolume(request) => &request.staging_target_path,
@@ -215,74 +167,71 @@ impl<'h> Judge<'h> {
         asked.push(key);
     }
 
-    fn finish(&mut self, operation: Operation<'h>) {
-        let id = operation.call.id;
-        self.in_flight.remove(&id);
-        self.strays.note(&operation);
-        let Some(outcome) = operation.outcome else { return };
-        self.note_leftovers(&operation, operation.answer());
-        let place = self.place(&operation);
+    /// A call ends.
+    pub(super) fn finish(&mut self, operation: &Operation) {
+        self.in_flight.remove(&operation.call.id);
+        let open = self.in_flight.iter().filter_map(|&call| self.world.operations.get(call));
+        self.names.note(operation, open);
+        self.strays.note(operation);
+        let Some(outcome) = &operation.outcome else { return };
+        self.note_leftovers(operation, operation.answer());
+        let place = self.place(operation);
         let Some(answer) = operation.answer() else {
-            let cut = self.recorded
-                || self.cuts.iter().any(|cut| {
-                    cut.instance == operation.call.instance
-                        && cut.until > operation.started
-                        && cut.from < operation.ended.saturating_add(64)
-                });
+            let cut = self.recorded || self.cuts.cover(operation);
             let ever = self.answered.contains(&operation.rpc());
-            let marks = statuses::unanswered(&operation, outcome, cut, ever);
+            let marks = statuses::unanswered(operation, outcome, cut, ever);
             self.ledger.enter(marks, &place);
-            self.volumes.lose(&self.world, &self.names, &operation);
-            self.snapshots.lose(&self.world, &self.names, &operation);
-            self.groups.lose(&self.world, &self.names, &operation);
-            self.lose_member(&operation);
-            self.written.lose(&self.names, &operation);
-            self.capacities.lose(&operation);
+            self.volumes.lose(&self.world, &self.names, operation);
+            self.snapshots.lose(&self.world, &self.names, operation);
+            self.groups.lose(&self.world, &self.names, operation);
+            self.lose_member(operation);
+            self.written.lose(&self.names, operation);
+            self.capacities.lose(operation);
             return;
         };
         let mut marks = match answer {
             Answer::Ok(reply) => replies::marks(&self.world, operation.request(), reply),
-            Answer::Status(status) => statuses::marks(&self.world, &operation, status),
+            Answer::Status(status) => statuses::marks(&self.world, operation, status),
         };
         if let (Answer::Ok(_), Outcome::Reply { leaked, .. }) = (answer, outcome) {
-            self.leaked(&operation, leaked, &mut marks);
+            self.leaked(operation, leaked, &mut marks);
             marks.extend([rule!("GEN-OVER-001"), rule!("PROTO-CONN-004"), rule!("PROTO-CONN-008")].map(Mark::Held));
         }
-        marks.extend(plugin::marks(&self.world, &operation, answer));
-        self.course.note(&operation, answer);
-        let alone = self.volumes.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
-            && self.snapshots.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation))
-            && self.groups.of(&self.names, &operation).is_none_or(|it| it.is_alone(&operation));
+        marks.extend(plugin::marks(&self.world, operation, answer));
+        self.course.note(operation, answer);
+        let alone = self.volumes.of(&self.names, operation).is_none_or(|it| it.is_alone(operation))
+            && self.snapshots.of(&self.names, operation).is_none_or(|it| it.is_alone(operation))
+            && self.groups.of(&self.names, operation).is_none_or(|it| it.is_alone(operation));
         self.ledger.enter(marks, &place);
-        self.refresh(&operation);
-        let promised = self.promises(&operation);
-        self.note_denied(&operation, answer, &place);
-        let marks = self.aftermath(&operation, answer);
+        self.refresh(operation);
+        let promised = self.promises(operation);
+        self.note_denied(operation, answer, &place);
+        let marks = self.aftermath(operation, answer);
         self.ledger.enter(marks, &place);
-        self.ledger.enter(self.volumes.told(&self.names, &operation, answer), &place);
-        let settled = self.volumes.finish(&self.world, &self.names, &operation, answer);
+        self.ledger.enter(self.volumes.told(&self.names, operation, answer), &place);
+        let settled = self.volumes.finish(&self.world, &self.names, operation, answer);
         self.enter(Self::redeem(&promised, answer, settled), &place);
-        self.ledger.enter(self.snapshots.told(&self.names, &operation, answer), &place);
-        let settled = self.snapshots.finish(&self.world, &self.names, &operation, answer);
+        self.ledger.enter(self.snapshots.told(&self.names, operation, answer), &place);
+        let settled = self.snapshots.finish(&self.world, &self.names, operation, answer);
         self.enter(Self::redeem(&promised, answer, settled), &place);
-        self.finish_groups(&operation, answer, &place);
-        let mut marks = self.metadata.marks(&self.world, &operation, answer);
+        self.finish_groups(operation, answer, &place);
+        let mut marks = self.metadata.marks(&self.world, operation, answer);
         // What was lost may still be under way.
-        let busy = self.volumes.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
-            || self.snapshots.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy())
-            || self.groups.of(&self.names, &operation).is_some_and(|it| it.worlds.is_busy());
-        marks.extend(self.persistence.note(&operation, answer, alone && !busy));
-        marks.extend(self.usage.marks(&operation, answer, alone && !busy));
+        let busy = self.volumes.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy())
+            || self.snapshots.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy())
+            || self.groups.of(&self.names, operation).is_some_and(|it| it.worlds.is_busy());
+        marks.extend(self.persistence.note(operation, answer, alone && !busy));
+        marks.extend(self.usage.marks(operation, answer, alone && !busy));
         self.ledger.enter(marks, &place);
-        self.whole_lists(&operation, answer, &place);
+        self.whole_lists(operation, answer, &place);
         if let Answer::Ok(reply) = answer {
             self.topologies(reply);
-            self.contents.succeeded(&operation, reply);
+            self.contents.succeeded(operation, reply);
         }
     }
 
     /// What calls show together with those before them, beside the states of single objects.
-    fn aftermath(&mut self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+    fn aftermath(&mut self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let others = self.in_flight.iter().filter_map(|call| self.world.operations.get(*call));
         let no_other_takes_room = !others.into_iter().any(capacity::takes_room);
         let mut marks = self.unmodified(operation, answer);
@@ -309,7 +258,7 @@ impl<'h> Judge<'h> {
         }
     }
 
-    fn leaked(&self, operation: &Operation<'_>, leaked: &[String], marks: &mut Vec<Mark>) {
+    fn leaked(&self, operation: &Operation, leaked: &[String], marks: &mut Vec<Mark>) {
         statuses::leaks(leaked, "the reply", marks);
         let kept = leaked.is_empty();
         let rule = match operation.rpc() {
@@ -336,7 +285,8 @@ impl<'h> Judge<'h> {
         }
     }
 
-    fn fault(&mut self, position: usize, fault: &Fault) {
+    /// Something was done to the driver.
+    pub(super) fn fault(&mut self, position: usize, fault: &Fault) {
         match fault {
             Fault::Killed { instance, .. } => self.ended(instance),
             Fault::Crashed { instance, exit } => {
@@ -371,7 +321,7 @@ impl<'h> Judge<'h> {
                 self.restarted = Some(position);
                 self.course.restarted();
                 self.persistence.restarted();
-                if !self.restartable {
+                if !self.header.restartable {
                     self.forget();
                 }
             }
@@ -397,7 +347,8 @@ impl<'h> Judge<'h> {
         self.leftovers = Leftovers::default();
     }
 
-    fn close(mut self, history: &History) -> Judgement {
+    /// The history ends.
+    pub(super) fn close(mut self) -> Judgement {
         let marks: Vec<Mark> = self
             .course
             .marks(&self.world)
@@ -412,15 +363,15 @@ impl<'h> Judge<'h> {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");
-        if !history.header.endpoints.is_empty() && history.header.endpoints.iter().all(unix) {
+        if !self.header.endpoints.is_empty() && self.header.endpoints.iter().all(unix) {
             self.ledger.enter(vec![Mark::Held(rule!("PROTO-SEC-002"))], &Place::default());
         }
         let driver = self.world.knowledge.driver.clone();
-        let (rules, findings) = self.ledger.close(&driver.capabilities, history.header.node_fs);
+        let (rules, findings) = self.ledger.close(&driver.capabilities, self.header.node_fs);
         Judgement { driver, rules, findings, inconclusive: self.inconclusive.into_iter().collect(), rpcs: self.rpcs }
     }
 
-    fn place(&self, operation: &Operation<'_>) -> Place {
+    fn place(&self, operation: &Operation) -> Place {
         let id = operation.call.id;
         let volume = self.volumes.of(&self.names, operation).map(|object| object.evidence(id));
         let calls = volume.or_else(|| Some(self.snapshots.of(&self.names, operation)?.evidence(id)));

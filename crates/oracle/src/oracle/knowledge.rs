@@ -4,12 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    DriverInfo,
-    capability::Capability,
-    operation::{Operation, Operations},
-    ruling::Answer,
-};
+use super::{DriverInfo, capability::Capability, operation::Operation, ruling::Answer};
 use crate::{
     csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability},
     history::{Reply, Request, descriptors},
@@ -41,32 +36,74 @@ pub(crate) struct Knowledge {
     pub(crate) accepted_parameters: BTreeSet<BTreeMap<String, String>>,
 }
 
-impl Knowledge {
-    /// Gathers from all replies.
-    pub(crate) fn gather(operations: &Operations<'_>) -> Self {
-        let mut knowledge = Self::default();
-        let mut refused: BTreeSet<Capability> = BTreeSet::new();
-        for operation in operations.in_order() {
-            match operation.answer() {
-                Some(Answer::Ok(reply)) => knowledge.learn(&operation, reply),
-                Some(Answer::Status(status)) if status.code == tonic::Code::InvalidArgument as i32 => {
-                    if let Request::CreateVolume(request) = operation.request()
-                        && let [only] = &*request.volume_capabilities
-                        && !request.name.is_empty()
-                        && request.volume_content_source.is_none()
-                        && request.accessibility_requirements.is_none()
-                    {
-                        refused.insert(Capability::from(only));
-                    }
+/// What is being gathered: calls end in another order than they begin, and the order of their beginnings counts.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    knowledge: Knowledge,
+    /// Capabilities that were refused where they stood alone.
+    refused: BTreeSet<Capability>,
+    /// Where the call began that told the driver's name.
+    introduced: usize,
+    /// Where the calls began that told the limits of nodes.
+    limited: BTreeMap<String, usize>,
+}
+
+impl Gathering {
+    /// A call has ended.
+    pub(crate) fn note(&mut self, operation: &Operation) {
+        match operation.answer() {
+            Some(Answer::Ok(reply)) => self.learn(operation, reply),
+            Some(Answer::Status(status)) if status.code == tonic::Code::InvalidArgument as i32 => {
+                if let Request::CreateVolume(request) = operation.request()
+                    && let [only] = &*request.volume_capabilities
+                    && !request.name.is_empty()
+                    && request.volume_content_source.is_none()
+                    && request.accessibility_requirements.is_none()
+                {
+                    self.refused.insert(Capability::from(only));
                 }
-                _ => {}
             }
+            _ => {}
         }
+    }
+
+    /// What is known in the end.
+    pub(crate) fn close(self) -> Knowledge {
+        let mut knowledge = self.knowledge;
         knowledge.unsupported =
-            refused.into_iter().filter(|capability| !knowledge.supported.contains(capability)).collect();
+            self.refused.into_iter().filter(|capability| !knowledge.supported.contains(capability)).collect();
         knowledge
     }
 
+    fn learn(&mut self, operation: &Operation, reply: &Reply) {
+        match reply {
+            Reply::GetPluginInfo(info) => {
+                let driver = &mut self.knowledge.driver;
+                let is_first = operation.started < self.introduced;
+                let tells_more = match info.name.is_empty() {
+                    true => driver.name.is_empty() && !is_first,
+                    false => driver.name.is_empty() || is_first,
+                };
+                if tells_more {
+                    driver.name.clone_from(&info.name);
+                    driver.vendor_version.clone_from(&info.vendor_version);
+                    self.introduced = operation.started;
+                }
+            }
+            Reply::NodeGetInfo(info) => {
+                let limited = self.limited.entry(info.node_id.clone()).or_default();
+                if *limited <= operation.started {
+                    *limited = operation.started;
+                    self.knowledge.max_volumes.insert(info.node_id.clone(), info.max_volumes_per_node);
+                }
+            }
+            _ => {}
+        }
+        self.knowledge.learn(operation, reply);
+    }
+}
+
+impl Knowledge {
     /// Whether the history tells if the plugin advertises the capability.
     pub(crate) fn told(&self, capability: &str) -> bool {
         capability.split('.').next().is_some_and(|service| self.told.contains(service))
@@ -77,7 +114,7 @@ impl Knowledge {
         self.driver.capabilities.has(capability)
     }
 
-    fn learn(&mut self, operation: &Operation<'_>, reply: &Reply) {
+    fn learn(&mut self, operation: &Operation, reply: &Reply) {
         self.told.extend(match reply {
             Reply::GetPluginCapabilities(_) => Some("Plugin"),
             Reply::ControllerGetCapabilities(_) => Some("Controller"),
@@ -86,15 +123,8 @@ impl Knowledge {
             _ => None,
         });
         match (operation.request(), reply) {
-            (_, Reply::GetPluginInfo(info)) => {
-                if self.driver.name.is_empty() {
-                    self.driver.name.clone_from(&info.name);
-                    self.driver.vendor_version.clone_from(&info.vendor_version);
-                }
-            }
             (_, Reply::NodeGetInfo(info)) => {
                 self.node_ids.insert(info.node_id.clone());
-                self.max_volumes.insert(info.node_id.clone(), info.max_volumes_per_node);
                 if let Some(topology) = &info.accessible_topology
                     && !topology.segments.is_empty()
                     && !self.topologies.contains(&topology.segments)

@@ -7,6 +7,7 @@ use tonic::Code;
 
 use super::{
     judge::Judge,
+    ledger::Place as Shown,
     objects::SHOWN,
     operation::Operation,
     ruling::{Answer, Mark, advise, is_definite, is_transient},
@@ -34,10 +35,24 @@ struct Target {
     withdrawn: bool,
     /// The last calls there, for a finding to show.
     calls: VecDeque<CallId>,
+    /// The scenario of the last of them.
+    scenario: String,
+}
+
+impl Leftovers {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets paths that nothing mentions any more.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool) {
+        self.0.retain(|(_, path), _| path.is_empty() || is_mentioned(path));
+    }
 }
 
 impl Target {
-    fn published(&mut self, volume: &str, operation: &Operation<'_>, answer: Option<Answer<'_>>) {
+    fn published(&mut self, volume: &str, operation: &Operation, answer: Option<Answer<'_>>) {
         match answer {
             Some(Answer::Ok(_)) => *self = Self::default(),
             Some(Answer::Status(status)) if is_refusal(Code::from(status.code)) => {
@@ -47,7 +62,7 @@ impl Target {
         }
     }
 
-    fn unpublished(&mut self, volume: &str, operation: &Operation<'_>, answer: Option<Answer<'_>>) {
+    fn unpublished(&mut self, volume: &str, operation: &Operation, answer: Option<Answer<'_>>) {
         (self.was_empty, self.refused) = (false, None);
         if let (Some((ended, of)), Some(Answer::Ok(_))) = (&self.given_up, answer) {
             self.withdrawn |= *ended < operation.started && of == volume;
@@ -96,9 +111,9 @@ const fn is_refusal(code: Code) -> bool {
     is_definite(code) || (matches!(code, Code::Internal | Code::Unknown) && !is_transient(code))
 }
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Takes note of a call that has ended, with or without an answer.
-    pub(super) fn note_leftovers(&mut self, operation: &Operation<'h>, answer: Option<Answer<'_>>) {
+    pub(super) fn note_leftovers(&mut self, operation: &Operation, answer: Option<Answer<'_>>) {
         let path = match operation.request() {
             Request::NodePublishVolume(request) => &request.target_path,
             Request::NodeUnpublishVolume(request) => &request.target_path,
@@ -116,6 +131,7 @@ impl<'h> Judge<'h> {
             Request::NodeUnpublishVolume(r) => target.unpublished(&r.volume_id, operation, answer),
             _ => *target = Target::default(),
         }
+        target.scenario.clone_from(&operation.call.scenario);
         target.calls.push_back(operation.call.id);
         if target.calls.len() > SHOWN {
             target.calls.pop_front();
@@ -123,12 +139,15 @@ impl<'h> Judge<'h> {
     }
 
     /// Judges what is seen at a path; by which calls.
-    pub(super) fn leftovers(&mut self, place: &Place, kind: PathKind, mounts: &[Mount]) -> (Vec<Mark>, Vec<CallId>) {
+    pub(super) fn leftovers(&mut self, place: &Place, kind: PathKind, mounts: &[Mount]) -> (Vec<Mark>, Shown) {
         if self.is_worked_at(&place.0, &place.1) {
             return Default::default();
         }
         let target = self.leftovers.0.entry(place.clone()).or_default();
-        (target.seen(kind, mounts), target.calls.iter().copied().collect())
+        let marks = target.seen(kind, mounts);
+        let calls: Vec<CallId> = target.calls.iter().copied().collect();
+        let scenario = if calls.is_empty() { String::new() } else { target.scenario.clone() };
+        (marks, Shown { calls, scenario })
     }
 
     fn is_worked_at(&self, node: &str, path: &str) -> bool {

@@ -17,9 +17,9 @@ use crate::{
     rule,
 };
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Judges an answer to ListVolumes or ListSnapshots.
-    pub(super) fn whole_lists(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
+    pub(super) fn whole_lists(&mut self, operation: &Operation, answer: Answer<'_>, place: &Place) {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
             (Request::ListVolumes(_), _) => {
@@ -45,7 +45,7 @@ impl<'h> Judge<'h> {
         self.ledger.enter(marks, place);
     }
 
-    fn listed_volume(&self, operation: &Operation<'_>, entry: &list_volumes_response::Entry) -> Vec<Mark> {
+    fn listed_volume(&self, operation: &Operation, entry: &list_volumes_response::Entry) -> Vec<Mark> {
         let Some(listed) = &entry.volume else { return Vec::new() };
         let key = self.names.volume(&listed.volume_id, operation.started);
         let Some(object) = self.volumes.get(&key).filter(|object| object.is_quiet_since(operation)) else {
@@ -62,7 +62,7 @@ impl<'h> Judge<'h> {
         }))
     }
 
-    fn listed_snapshot(&self, operation: &Operation<'_>, listed: &Snapshot, is_named: bool) -> Vec<Mark> {
+    fn listed_snapshot(&self, operation: &Operation, listed: &Snapshot, is_named: bool) -> Vec<Mark> {
         let key = self.names.snapshot(&listed.snapshot_id, operation.started);
         let Some(object) = self.snapshots.get(&key).filter(|object| object.is_quiet_since(operation)) else {
             return Vec::new();

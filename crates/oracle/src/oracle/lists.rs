@@ -67,6 +67,8 @@ pub(super) struct Certain {
     pub(super) present: BTreeSet<String>,
     /// Certainly not there.
     pub(super) absent: BTreeSet<String>,
+    /// Others are not there either, and nothing speaks of them any more.
+    pub(super) vanished: bool,
     /// Of what is there: snapshots that have outlived the volume that they were cut from.
     pub(super) outlived: BTreeSet<String>,
 }
@@ -107,15 +109,15 @@ struct Page<'a> {
 
 impl Lists {
     /// A list call starts: what is certain now bounds what it may show.
-    pub(super) fn start(&mut self, operation: &Operation<'_>, certain: Certain) {
+    pub(super) fn start(&mut self, operation: &Operation, certain: Certain) {
         self.starts.insert(operation.call.id, certain);
     }
 
     /// A list call was answered.
     pub(super) fn finish(
         &mut self,
-        world: &World<'_>,
-        operation: &Operation<'_>,
+        world: &World,
+        operation: &Operation,
         answer: Answer<'_>,
         now: &Certain,
         place: &super::ledger::Place,
@@ -207,7 +209,7 @@ impl Lists {
         check(marks, rules.complete, gone.is_empty(), || {
             ("what was deleted is still listed".into(), "existing objects only".into(), format!("{gone:?}"))
         });
-        if !page.volumes && !walk.certain.absent.is_empty() {
+        if !page.volumes && (walk.certain.vanished || !walk.certain.absent.is_empty()) {
             check(marks, rule!("CTRL-SNAPDELETE-010"), gone.is_empty(), || {
                 (
                     "DeleteSnapshot was answered OK and the snapshot is still listed".into(),
@@ -261,6 +263,21 @@ impl Lists {
         }
     }
 
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.open.len() + self.starts.len()
+    }
+
+    /// Forgets walks that nobody goes on with, and calls that are over.
+    pub(super) fn forget_what_is_over(
+        &mut self,
+        is_mentioned: &dyn Fn(&str) -> bool,
+        is_open: impl Fn(crate::history::CallId) -> bool,
+    ) {
+        self.open.retain(|(_, _, token), _| is_mentioned(token));
+        self.starts.retain(|&call, _| is_open(call));
+    }
+
     /// Nothing is certain any more: lists that are being read are held against nothing, and what was missed does not turn up,
     /// even if its id does.
     pub(super) fn forget(&mut self) {
@@ -277,7 +294,7 @@ impl Lists {
     }
 }
 
-fn expect(world: &World<'_>, operation: &Operation<'_>) -> Option<(&'static Rules, Expectation)> {
+fn expect(world: &World, operation: &Operation) -> Option<(&'static Rules, Expectation)> {
     let (rules, capability, max_entries, token): (&'static Rules, _, _, &str) = match operation.request() {
         Request::ListVolumes(r) => (&VOLUMES, "LIST_VOLUMES", r.max_entries, &r.starting_token),
         Request::ListSnapshots(r) => (&SNAPSHOTS, "LIST_SNAPSHOTS", r.max_entries, &r.starting_token),
@@ -374,7 +391,7 @@ pub(super) fn filters(request: &v1::ListSnapshotsRequest, reply: &v1::ListSnapsh
 }
 
 /// What each entry of ListVolumes has to carry beside its volume.
-pub(super) fn statuses(world: &World<'_>, reply: &v1::ListVolumesResponse, marks: &mut Vec<Mark>) {
+pub(super) fn statuses(world: &World, reply: &v1::ListVolumesResponse, marks: &mut Vec<Mark>) {
     for entry in &reply.entries {
         if world.has("Controller.LIST_VOLUMES_PUBLISHED_NODES") {
             check(marks, rule!("CTRL-LIST-020"), entry.status.is_some(), || {

@@ -109,8 +109,18 @@ struct Message<'a> {
 }
 
 impl Metadata {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Forgets snapshots that nothing mentions any more.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool) {
+        self.known.retain(|subject, _| subject.0.iter().all(|id| id.is_empty() || is_mentioned(id)));
+    }
+
     /// Judges an answer to one of the two RPCs.
-    pub(super) fn marks(&mut self, world: &World<'_>, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, world: &World, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let Some(asked) = Asked::of(operation.request()) else { return Vec::new() };
         let capacity = self.known.get(&asked.subject).map(|(capacity, _)| *capacity);
         let mut marks =
@@ -200,7 +210,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn expect(&self, world: &World<'_>, operation: &Operation<'_>, capacity: Option<i64>) -> Expectation {
+    fn expect(&self, world: &World, operation: &Operation, capacity: Option<i64>) -> Expectation {
         let mut expectation = Expectation::default();
         if world.has("Plugin.SNAPSHOT_METADATA_SERVICE") {
             expectation.served.push(self.rules.served);

@@ -15,6 +15,7 @@ mod configurations;
 #[cfg(test)]
 mod configurations_tests;
 mod content;
+mod cuts;
 mod denied;
 #[cfg(test)]
 mod denied_tests;
@@ -25,11 +26,15 @@ mod excess;
 #[cfg(test)]
 mod excused_tests;
 mod flags;
+mod forgetting;
+#[cfg(test)]
+mod forgetting_tests;
 mod group;
 mod judge;
 #[cfg(test)]
 mod judged_wrongly_tests;
 mod judgement;
+mod judging;
 mod knowledge;
 mod ledger;
 #[cfg(test)]
@@ -37,12 +42,14 @@ mod left_open_tests;
 mod leftovers;
 mod listed;
 mod lists;
+mod mentions;
 mod metadata;
 mod modified;
 mod names;
 mod objects;
 mod observed;
 mod operation;
+mod operations;
 mod overlap;
 mod persistence;
 mod plugin;
@@ -62,13 +69,15 @@ mod snapshot;
 mod start;
 mod statuses;
 mod strays;
+mod survey;
 mod topology;
 mod usage;
 mod volume;
 mod world;
 mod written;
 
-pub use duties::{Breach, duties};
-pub use judge::judge;
+pub use duties::Breach;
 pub use judgement::{DriverInfo, Finding, Judgement, RuleStatus, RuleVerdict, Severity, Verdict};
+pub use judging::{Judging, duties, judge};
 pub use ruling::code_name;
+pub use survey::Survey;

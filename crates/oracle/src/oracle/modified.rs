@@ -13,15 +13,15 @@ use crate::{
 };
 
 /// A modification between two looks at a volume.
-struct Modification<'h> {
-    parameters: &'h BTreeMap<String, String>,
+struct Modification<'a> {
+    parameters: &'a BTreeMap<String, String>,
     refused: bool,
 }
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Values that were confirmed once are confirmed again, unless a call has changed them (specification lines 1695,
     /// 1710). The same request is compared with itself, so it does not matter what else the plugin looks at.
-    pub(super) fn unmodified(&self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn unmodified(&self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         let Request::ValidateVolumeCapabilities(request) = operation.request() else { return marks };
         let Answer::Ok(Reply::ValidateVolumeCapabilities(reply)) = answer else { return marks };
@@ -49,10 +49,10 @@ impl<'h> Judge<'h> {
 
     /// The modifications of the volume since the same request was last confirmed; `None` when it never was, or when
     /// what has become of one of them is open.
-    fn modifications_since_confirmed(&self, operation: &Operation<'h>) -> Option<Vec<Modification<'h>>> {
+    fn modifications_since_confirmed(&self, operation: &Operation) -> Option<Vec<Modification<'_>>> {
         let object = self.volumes.of(&self.names, operation)?;
         let calls = || object.calls.iter().rev().filter_map(|&call: &CallId| self.world.operations.get(call));
-        let confirmed = |earlier: &&Operation<'h>| {
+        let confirmed = |earlier: &&Operation| {
             earlier.call.id != operation.call.id
                 && earlier.alike == operation.alike
                 && earlier.ended < operation.started

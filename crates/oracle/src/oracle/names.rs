@@ -1,11 +1,12 @@
 //! Which object a call is about: names and ids, and which id belongs to which name.
 
-use std::{collections::HashMap, fmt};
-
-use super::{
-    operation::{Operation, Operations},
-    ruling::Answer,
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
 };
+
+use super::{mentions::Mentions, operation::Operation, ruling::Answer};
 use crate::history::{CallId, Reply, Request};
 
 /// Names an object.
@@ -29,64 +30,167 @@ impl fmt::Display for Key {
     }
 }
 
+/// A kind of object that names and ids are given to.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Kind {
+    /// A volume.
+    Volume,
+    /// A snapshot.
+    Snapshot,
+    /// A group snapshot.
+    Group,
+}
+
+/// An object that a reply gives an id to: its kind, the id, its name.
+fn given(operation: &Operation) -> Option<(Kind, &str, &str)> {
+    let Some(Answer::Ok(reply)) = operation.answer() else { return None };
+    let (kind, id, name) = match (operation.request(), reply) {
+        (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
+            (Kind::Volume, &reply.volume.as_ref()?.volume_id, &request.name)
+        }
+        (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
+            (Kind::Snapshot, &reply.snapshot.as_ref()?.snapshot_id, &request.name)
+        }
+        (Request::CreateVolumeGroupSnapshot(request), Reply::CreateVolumeGroupSnapshot(reply)) => {
+            (Kind::Group, &reply.group_snapshot.as_ref()?.group_snapshot_id, &request.name)
+        }
+        _ => return None,
+    };
+    (!id.is_empty()).then_some((kind, id, name))
+}
+
+/// What is to be known of names before they are given.
+#[derive(Debug, Default)]
+pub(super) struct Foresight {
+    /// Ids that are mentioned before their names are told, with the name that will be the first.
+    early: HashMap<(Kind, String), (usize, String)>,
+    /// Ids that go with several names.
+    reused: HashSet<(Kind, String)>,
+    /// All ids that were given, by their hashes: where the call began that gave it first, and the hash of the name.
+    given: HashMap<u64, (usize, u64)>,
+}
+
+impl Foresight {
+    /// A call has ended; `mentions` knows what was mentioned before.
+    pub(super) fn note(&mut self, operation: &Operation, mentions: &Mentions) {
+        let Some((kind, id, name)) = given(operation) else { return };
+        let hash = |value: (Kind, &str)| {
+            let mut hasher = DefaultHasher::new();
+            value.hash(&mut hasher);
+            hasher.finish()
+        };
+        let name_hash = hash((kind, name));
+        let is_first = match self.given.entry(hash((kind, id))) {
+            Entry::Vacant(entry) => {
+                entry.insert((operation.started, name_hash));
+                mentions.knows(id)
+            }
+            Entry::Occupied(mut entry) => {
+                if entry.get().1 != name_hash {
+                    self.reused.insert((kind, id.to_owned()));
+                }
+                let is_first = operation.started < entry.get().0;
+                if is_first {
+                    entry.get_mut().0 = operation.started;
+                }
+                is_first
+            }
+        };
+        if is_first {
+            self.early.insert((kind, id.to_owned()), (operation.started, name.to_owned()));
+        }
+    }
+
+    /// The whole history has been seen.
+    pub(super) fn close(&mut self) {
+        self.given = HashMap::new();
+    }
+}
+
 /// Which id belongs to which name, as the replies of a history tell.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    volumes: HashMap<String, Vec<(usize, String)>>,
-    snapshots: HashMap<String, Vec<(usize, String)>>,
-    groups: HashMap<String, Vec<(usize, String)>>,
+    foresight: Foresight,
+    known: HashMap<(Kind, String), Vec<Given>>,
+}
+
+/// An id was given to an object of that name.
+#[derive(Debug)]
+struct Given {
+    /// Where the call began.
+    started: usize,
+    /// Where it ended.
+    since: usize,
+    name: String,
 }
 
 impl Names {
-    /// Reads the replies to creates.
-    pub(super) fn of(operations: &Operations<'_>) -> Self {
-        let mut names = Self::default();
-        for operation in operations.in_order() {
-            let Some(Answer::Ok(reply)) = operation.answer() else { continue };
-            match (operation.request(), reply) {
-                (Request::CreateVolume(request), Reply::CreateVolume(reply)) => {
-                    if let Some(volume) = &reply.volume {
-                        note(&mut names.volumes, &volume.volume_id, operation.ended, &request.name);
-                    }
-                }
-                (Request::CreateSnapshot(request), Reply::CreateSnapshot(reply)) => {
-                    if let Some(snapshot) = &reply.snapshot {
-                        note(&mut names.snapshots, &snapshot.snapshot_id, operation.ended, &request.name);
-                    }
-                }
-                (Request::CreateVolumeGroupSnapshot(request), Reply::CreateVolumeGroupSnapshot(reply)) => {
-                    if let Some(group) = &reply.group_snapshot {
-                        note(&mut names.groups, &group.group_snapshot_id, operation.ended, &request.name);
-                    }
-                }
-                _ => {}
-            }
-        }
-        names
+    /// None yet but those that the first pass has foreseen.
+    pub(super) fn new(foresight: Foresight) -> Self {
+        Self { foresight, known: HashMap::new() }
+    }
+
+    /// A call has ended; `open` are those that go on.
+    pub(super) fn note<'a>(&mut self, operation: &Operation, open: impl Iterator<Item = &'a Operation>) {
+        let Some((kind, id, name)) = given(operation) else { return };
+        let known = self.known.entry((kind, id.to_owned())).or_default();
+        let at = known.partition_point(|one| one.started < operation.started);
+        known.insert(at, Given { started: operation.started, since: operation.ended, name: name.to_owned() });
+        // A repeat says nothing new, unless another one may still turn out to have come between the two.
+        let oldest = open.filter(|one| one.rpc() == operation.rpc()).map(|one| one.started).min();
+        known.dedup_by(|next, one| next.name == one.name && oldest.is_none_or(|oldest| next.started < oldest));
+    }
+
+    /// How many ids have names.
+    pub(super) fn len(&self) -> usize {
+        self.known.len() + self.foresight.early.len()
+    }
+
+    /// Forgets the names that go with ids for which this does not hold.
+    pub(super) fn retain(&mut self, is_mentioned: impl Fn(Kind, &str) -> bool) {
+        self.known.retain(|(kind, id), _| is_mentioned(*kind, id));
+        self.foresight.early.retain(|(kind, id), _| is_mentioned(*kind, id));
+    }
+
+    /// The names of objects of a kind to which an id leads.
+    pub(super) fn found(&self, wanted: Kind) -> impl Iterator<Item = &str> {
+        let known = self.known.iter().filter(move |((kind, _), _)| *kind == wanted);
+        let early = self.foresight.early.iter().filter(move |((kind, _), _)| *kind == wanted);
+        known
+            .flat_map(|(_, given)| given.iter().map(|one| one.name.as_str()))
+            .chain(early.map(|(_, (_, name))| name.as_str()))
+    }
+
+    fn find(&self, kind: Kind, id: &str, at: usize) -> Key {
+        let key = (kind, id.to_owned());
+        let known = self.known.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let latest = known.iter().rev().find(|one| one.since <= at).map(|one| &one.name);
+        let first = || self.foresight.early.get(&key).map(|(_, name)| name).or(known.first().map(|one| &one.name));
+        latest.or_else(first).map_or_else(|| Key::Id(id.to_owned()), |name| Key::Name(name.clone()))
     }
 
     /// The volume that an id means at a moment.
     pub(super) fn volume(&self, id: &str, at: usize) -> Key {
-        find(&self.volumes, id, at)
+        self.find(Kind::Volume, id, at)
     }
 
     /// The snapshot that an id means at a moment.
     pub(super) fn snapshot(&self, id: &str, at: usize) -> Key {
-        find(&self.snapshots, id, at)
+        self.find(Kind::Snapshot, id, at)
     }
 
     /// Whether several volumes went by the id: the end of one says nothing of the next, which may be under way.
     pub(super) fn is_reused_for_volumes(&self, id: &str) -> bool {
-        self.volumes.get(id).is_some_and(|known| known.len() > 1)
+        self.foresight.reused.contains(&(Kind::Volume, id.to_owned()))
     }
 
     /// Whether several snapshots went by the id.
     pub(super) fn is_reused_for_snapshots(&self, id: &str) -> bool {
-        self.snapshots.get(id).is_some_and(|known| known.len() > 1)
+        self.foresight.reused.contains(&(Kind::Snapshot, id.to_owned()))
     }
 
     /// The volume that a call is about.
-    pub(super) fn volume_of(&self, operation: &Operation<'_>) -> Option<Key> {
+    pub(super) fn volume_of(&self, operation: &Operation) -> Option<Key> {
         let id = match operation.request() {
             Request::CreateVolume(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
             Request::CreateVolume(r) => return Some(Key::Name(r.name.clone())),
@@ -96,7 +200,7 @@ impl Names {
     }
 
     /// The group snapshot that a call is about.
-    pub(super) fn group_of(&self, operation: &Operation<'_>) -> Option<Key> {
+    pub(super) fn group_of(&self, operation: &Operation) -> Option<Key> {
         let id = match operation.request() {
             Request::CreateVolumeGroupSnapshot(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
             Request::CreateVolumeGroupSnapshot(r) => return Some(Key::Name(r.name.clone())),
@@ -104,11 +208,11 @@ impl Names {
             Request::GetVolumeGroupSnapshot(r) => &r.group_snapshot_id,
             _ => return None,
         };
-        Some(if id.is_empty() { Key::Call(operation.call.id) } else { find(&self.groups, id, operation.started) })
+        Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.find(Kind::Group, id, operation.started) })
     }
 
     /// The snapshot that a call is about.
-    pub(super) fn snapshot_of(&self, operation: &Operation<'_>) -> Option<Key> {
+    pub(super) fn snapshot_of(&self, operation: &Operation) -> Option<Key> {
         let id = match operation.request() {
             Request::CreateSnapshot(r) if r.name.is_empty() => return Some(Key::Call(operation.call.id)),
             Request::CreateSnapshot(r) => return Some(Key::Name(r.name.clone())),
@@ -118,20 +222,4 @@ impl Names {
         };
         Some(if id.is_empty() { Key::Call(operation.call.id) } else { self.snapshot(id, operation.started) })
     }
-}
-
-fn note(names: &mut HashMap<String, Vec<(usize, String)>>, id: &str, at: usize, name: &str) {
-    if id.is_empty() {
-        return;
-    }
-    let known = names.entry(id.to_owned()).or_default();
-    if known.last().is_none_or(|(_, last)| last != name) {
-        known.push((at, name.to_owned()));
-    }
-}
-
-fn find(names: &HashMap<String, Vec<(usize, String)>>, id: &str, at: usize) -> Key {
-    let Some(known) = names.get(id) else { return Key::Id(id.to_owned()) };
-    let latest = known.iter().rev().find(|(since, _)| *since <= at).or(known.first());
-    latest.map_or_else(|| Key::Id(id.to_owned()), |(_, name)| Key::Name(name.clone()))
 }

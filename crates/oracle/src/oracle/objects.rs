@@ -1,6 +1,11 @@
 //! The objects of a run: the calls on each volume or snapshot, and in which worlds it may be.
 
-use std::{collections::BTreeSet, hash::Hash, marker::PhantomData, ops::Deref};
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::Hash,
+    marker::PhantomData,
+    ops::Deref,
+};
 
 use indexmap::IndexMap;
 
@@ -8,12 +13,13 @@ use super::{
     configurations::{Applied, Calls, Configurations, Verdict},
     names::{Key, Names},
     operation::Operation,
+    operations::Operations,
     overlap,
     ruling::{Answer, Mark, Strike, check},
     world::World,
 };
 use crate::{
-    history::{CallId, Lost, Outcome},
+    history::{CallId, Lost, Outcome, Request},
     rule,
     spec::RuleId,
 };
@@ -27,7 +33,7 @@ pub(super) trait Subject: Clone + Eq + Hash {
     const KIND: &'static str;
 
     /// The object that a call is about.
-    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key>;
+    fn key(names: &Names, operation: &Operation) -> Option<Key>;
 
     /// One that does not exist yet.
     fn absent() -> Self;
@@ -38,20 +44,29 @@ pub(super) trait Subject: Clone + Eq + Hash {
     /// Whether it does not exist.
     fn is_absent(&self) -> bool;
 
+    /// Whether nothing is known of it at all.
+    fn is_unknown(&self) -> bool;
+
+    /// The texts by which it, or what it consists of, is found.
+    fn texts(&self, each: &mut dyn FnMut(&str));
+
+    /// The calls that the state goes back to.
+    fn calls(&self) -> Vec<CallId>;
+
     /// Whether it exists and is known by this id.
     fn is_known_as(&self, id: &str) -> bool;
 
     /// All ways in which the call takes effect in the state.
-    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self>;
+    fn apply(world: &World, state: &Self, operation: &Operation) -> Applied<Self>;
 
     /// A state in which a call that was cut off has not taken effect.
-    fn cut_off(self, operation: &Operation<'_>) -> Self;
+    fn cut_off(self, operation: &Operation) -> Self;
 
     /// The id that a create gives to a new object, and the rule that wants it to be the object's own.
     fn given<'a>(answer: Answer<'a>) -> Option<(RuleId, &'a str)>;
 
     /// What is assumed after a violation: the driver's word is taken, and nothing else.
-    fn after_conviction(object: &Object<Self>, operation: &Operation<'_>, answer: Answer<'_>) -> Self;
+    fn after_conviction(object: &Object<Self>, operation: &Operation, answer: Answer<'_>) -> Self;
 }
 
 /// One object.
@@ -85,13 +100,69 @@ impl<S: Clone + Eq + Hash> Object<S> {
         shown
     }
 
+    /// Forgets the calls that no finding would show and no later call can be held against.
+    fn forget_calls(&mut self, operations: &Operations) {
+        let count = self.calls.len();
+        if count <= 2 * SHOWN {
+            return;
+        }
+        let mut kept: BTreeSet<usize> = (count - SHOWN..count).chain([0]).collect();
+        for (at, _) in self.calls.iter().enumerate().filter(|(_, call)| self.open.contains(call)) {
+            kept.extend(at.saturating_sub(SHOWN - 1)..=at);
+        }
+        let pending: HashSet<CallId> = self.worlds.calls().collect();
+        kept.extend((0..count).filter(|&at| pending.contains(&self.calls[at])));
+        kept.extend(self.compared(operations));
+        let mut at = 0;
+        self.calls.retain(|_| {
+            at += 1;
+            kept.contains(&(at - 1))
+        });
+    }
+
+    /// Where the calls are that later ones may be compared with: what the object was made from, the last deletion, and what was
+    /// confirmed of it and then modified.
+    fn compared(&self, operations: &Operations) -> Vec<usize> {
+        let oldest = self.open.iter().filter_map(|&call| operations.get(call)).map(|one| one.started).min();
+        let is_before_all_open = |one: &Operation| oldest.is_none_or(|oldest| one.ended < oldest);
+        let (mut compared, mut has_deletion) = (Vec::new(), false);
+        let mut confirmed: HashSet<CallId> = HashSet::new();
+        let mut changes = Vec::new();
+        for (at, one) in self.calls.iter().enumerate().rev().filter_map(|(at, &call)| Some((at, operations.get(call)?)))
+        {
+            match one.request() {
+                Request::CreateVolume(request)
+                    if request.volume_content_source.is_some() && one.alike == one.call.id =>
+                {
+                    compared.push(at);
+                }
+                Request::DeleteVolume(_) => {
+                    if !std::mem::replace(&mut has_deletion, true) {
+                        compared.push(at);
+                    }
+                    changes.push(at);
+                }
+                Request::ControllerModifyVolume(_) => changes.push(at),
+                Request::ValidateVolumeCapabilities(_) if one.is_ok() && !confirmed.contains(&one.alike) => {
+                    if is_before_all_open(one) {
+                        confirmed.insert(one.alike);
+                    }
+                    compared.push(at);
+                    compared.append(&mut changes);
+                }
+                _ => {}
+            }
+        }
+        compared
+    }
+
     /// Whether nothing was under way on the object while the call ran, so that it saw the state of now.
-    pub(super) fn is_quiet_since(&self, operation: &Operation<'_>) -> bool {
+    pub(super) fn is_quiet_since(&self, operation: &Operation) -> bool {
         self.open.is_empty() && self.settled < operation.started
     }
 
     /// Whether nothing but the call itself was under way on the object while it ran.
-    pub(super) fn is_alone(&self, operation: &Operation<'_>) -> bool {
+    pub(super) fn is_alone(&self, operation: &Operation) -> bool {
         self.open.iter().all(|open| *open == operation.call.id) && self.settled < operation.started
     }
 
@@ -109,6 +180,23 @@ pub(super) struct Objects<S> {
     living: BTreeSet<usize>,
     /// Whether there may be objects of which the history does not tell.
     in_the_middle: bool,
+    /// What is left of objects that were forgotten.
+    pub(super) gone: Gone,
+}
+
+/// What objects that nobody will ask for any more mean for others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gone {
+    /// There were some.
+    any: bool,
+    /// Ids of some of them certainly belong to nothing.
+    pub(super) vanished: bool,
+    /// Some of them may exist.
+    pub(super) unknown: bool,
+    /// What those that do not exist were made from.
+    pub(super) made_from: BTreeSet<String>,
+    /// What those that may exist were made from.
+    pub(super) unknown_from: BTreeSet<String>,
 }
 
 /// What an answer showed of the object that it is about.
@@ -132,11 +220,11 @@ impl<S> Deref for Objects<S> {
 impl<S: Subject> Objects<S> {
     /// None yet. In a history that starts in the middle of things, a name may belong to an object from before.
     pub(super) fn new(in_the_middle: bool) -> Self {
-        Self { objects: IndexMap::new(), living: BTreeSet::new(), in_the_middle }
+        Self { objects: IndexMap::new(), living: BTreeSet::new(), in_the_middle, gone: Gone::default() }
     }
 
     /// The object that a call is about.
-    pub(super) fn of(&self, names: &Names, operation: &Operation<'_>) -> Option<&Object<S>> {
+    pub(super) fn of(&self, names: &Names, operation: &Operation) -> Option<&Object<S>> {
         self.objects.get(&S::key(names, operation)?)
     }
 
@@ -146,7 +234,7 @@ impl<S: Subject> Objects<S> {
     }
 
     /// As [`Objects::of`], to be changed.
-    fn of_mut(&mut self, names: &Names, operation: &Operation<'_>) -> Option<&mut Object<S>> {
+    fn of_mut(&mut self, names: &Names, operation: &Operation) -> Option<&mut Object<S>> {
         self.objects.get_mut(&S::key(names, operation)?)
     }
 
@@ -158,7 +246,7 @@ impl<S: Subject> Objects<S> {
     }
 
     /// A call starts.
-    pub(super) fn start(&mut self, names: &Names, operation: &Operation<'_>) {
+    pub(super) fn start(&mut self, names: &Names, operation: &Operation) {
         let Some(key) = S::key(names, operation) else { return };
         let in_the_middle = self.in_the_middle;
         let entry = self.objects.entry(key);
@@ -178,7 +266,7 @@ impl<S: Subject> Objects<S> {
     }
 
     /// An id that a create gives belongs to no other object of the kind that exists.
-    pub(super) fn told(&mut self, names: &Names, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn told(&mut self, names: &Names, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let (Some((rule, id)), Some(key)) = (S::given(answer), S::key(names, operation)) else { return Vec::new() };
         let has_it = |object: &Object<S>| object.certainly(|state| state.is_known_as(id));
         let taken = self.living().find(|(other, object)| **other != key && has_it(object));
@@ -201,9 +289,9 @@ impl<S: Subject> Objects<S> {
     /// An answer comes: completes each world in all ways in which it can be explained, and strikes out the rest.
     pub(super) fn finish(
         &mut self,
-        world: &World<'_>,
+        world: &World,
         names: &Names,
-        operation: &Operation<'_>,
+        operation: &Operation,
         answer: Answer<'_>,
     ) -> Option<Settled> {
         let id = operation.call.id;
@@ -236,7 +324,7 @@ impl<S: Subject> Objects<S> {
     }
 
     /// No answer will come.
-    pub(super) fn lose(&mut self, world: &World<'_>, names: &Names, operation: &Operation<'_>) {
+    pub(super) fn lose(&mut self, world: &World, names: &Names, operation: &Operation) {
         let id = operation.call.id;
         let Some(object) = self.of_mut(names, operation) else { return };
         object.open.retain(|&open| open != id);
@@ -247,7 +335,7 @@ impl<S: Subject> Objects<S> {
     }
 
     /// A process is gone: what was open on it has happened by now, or never will.
-    pub(super) fn end(&mut self, world: &World<'_>, instance: &str) {
+    pub(super) fn end(&mut self, world: &World, instance: &str) {
         let over = |call: &CallId| {
             world
                 .operations
@@ -264,13 +352,60 @@ impl<S: Subject> Objects<S> {
     pub(super) fn forget(&mut self) {
         self.objects.values_mut().for_each(|object| object.worlds.rebuild(S::foreign(), None));
         self.living.extend(0..self.objects.len());
+        let gone = std::mem::take(&mut self.gone);
+        self.gone.unknown = gone.any || gone.unknown;
+        self.gone.unknown_from = gone.unknown_from.into_iter().chain(gone.made_from).collect();
+    }
+
+    /// Forgets the objects that are over; `leaves` says what is left of one: whether ids that certainly belong to nothing, and
+    /// what it was made from.
+    pub(super) fn retire(
+        &mut self,
+        is_over: impl Fn(&Key, &Object<S>) -> bool,
+        leaves: impl Fn(&Key, &Object<S>) -> (bool, BTreeSet<String>),
+    ) {
+        let mut living = BTreeSet::new();
+        let (mut at, mut left) = (0, 0);
+        let (gone, was_living) = (&mut self.gone, &self.living);
+        self.objects.retain(|key, object| {
+            let is_over = is_over(key, object);
+            if is_over {
+                let (vanished, made_from) = leaves(key, object);
+                if object.certainly(S::is_absent) {
+                    gone.any = true;
+                    gone.vanished |= vanished;
+                    gone.made_from.extend(made_from);
+                } else {
+                    gone.unknown = true;
+                    gone.unknown_from.extend(made_from);
+                }
+            } else {
+                if was_living.contains(&at) {
+                    living.insert(left);
+                }
+                left += 1;
+            }
+            at += 1;
+            !is_over
+        });
+        self.living = living;
+    }
+
+    /// Forgets calls that no later one can be held against, and adds those that are left.
+    pub(super) fn remember(&mut self, operations: &Operations, remembered: &mut HashSet<CallId>) {
+        for object in self.objects.values_mut() {
+            object.forget_calls(operations);
+            remembered.extend(&object.calls);
+            remembered.extend(object.worlds.calls());
+            remembered.extend(object.worlds.states().flat_map(S::calls));
+        }
     }
 }
 
 /// The calls of a history, taking effect on an object of one kind.
-struct On<'a, 'h, S>(&'a World<'h>, PhantomData<S>);
+struct On<'a, S>(&'a World, PhantomData<S>);
 
-impl<S: Subject> Calls<S> for On<'_, '_, S> {
+impl<S: Subject> Calls<S> for On<'_, S> {
     fn apply(&self, state: &S, call: CallId) -> Applied<S> {
         // A call of which the history holds no event cannot take effect.
         let unknown = || Strike::new(rule!("GEN-ERR-001"), "a call without a request", "", "");

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{history::Observation, rule};
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// The volume that what is seen at a path is held against: the one that was asked for last. Where another may be as well,
     /// by its own right or because the last one was published over it, what is seen tells of none.
     pub(super) fn occupant(&self, place: &volume::Place) -> Option<&Key> {
@@ -26,7 +26,7 @@ impl<'h> Judge<'h> {
     }
 
     /// Judges what was seen on the node, of the process and in its output.
-    pub(super) fn observe(&mut self, observation: &'h Observation) {
+    pub(super) fn observe(&mut self, observation: &Observation) {
         let scenario = String::new();
         let mut place = Place { calls: Vec::new(), scenario };
         let mut marks = self.contents.observe(observation);
@@ -36,8 +36,7 @@ impl<'h> Judge<'h> {
             Observation::Path { node, path, kind, mounts } => {
                 let at = (node.clone(), path.clone());
                 let (left, by) = self.leftovers(&at, *kind, mounts);
-                let scenario = self.scenario_of(by.last());
-                self.ledger.enter(left, &Place { calls: by, scenario });
+                self.ledger.enter(left, &by);
                 if let Some(key) = self.occupant(&at).cloned()
                     && let Some(object) = self.volumes.get_mut(&key)
                     && object.open.is_empty()

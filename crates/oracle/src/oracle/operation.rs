@@ -1,20 +1,18 @@
-//! The calls of a history with their outcomes at hand.
-
-use std::collections::HashMap;
+//! A call with its outcome at hand.
 
 use super::ruling::Answer;
 use crate::{
-    history::{Call, CallId, EventKind, History, Outcome, Request},
+    history::{Call, CallId, Outcome, Request},
     spec::Rpc,
 };
 
 /// A call together with what came of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operation<'h> {
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
     /// The call.
-    pub(crate) call: &'h Call,
+    pub(crate) call: Call,
     /// How it ended; `None` when the history ends first.
-    pub(crate) outcome: Option<&'h Outcome>,
+    pub(crate) outcome: Option<Outcome>,
     /// The position of its event in the history.
     pub(crate) started: usize,
     /// The position of the event that ended it.
@@ -27,9 +25,32 @@ pub(crate) struct Operation<'h> {
     pub(crate) alike: CallId,
 }
 
-impl<'h> Operation<'h> {
+/// How a call ended.
+#[derive(Debug)]
+pub(super) struct End {
+    /// How it ended.
+    pub(super) outcome: Outcome,
+    /// The position of the event.
+    pub(super) position: usize,
+    /// When, in microseconds.
+    pub(super) at: u64,
+}
+
+impl Operation {
+    /// One that goes on.
+    pub(super) fn begun(started: usize, at: u64, call: Call, alike: CallId) -> Self {
+        Self { call, outcome: None, started, ended: usize::MAX, at, waited: 0, alike }
+    }
+
+    /// It ends.
+    pub(super) fn end(&mut self, End { outcome, position, at }: End) {
+        self.outcome = Some(outcome);
+        self.ended = position;
+        self.waited = at.saturating_sub(self.at);
+    }
+
     /// The request.
-    pub(crate) fn request(&self) -> &'h Request {
+    pub(crate) fn request(&self) -> &Request {
         &self.call.request
     }
 
@@ -39,8 +60,8 @@ impl<'h> Operation<'h> {
     }
 
     /// What the driver said, if anything definite came from it.
-    pub(crate) fn answer(&self) -> Option<Answer<'h>> {
-        match self.outcome? {
+    pub(crate) fn answer(&self) -> Option<Answer<'_>> {
+        match self.outcome.as_ref()? {
             Outcome::Reply { reply, .. } => Some(Answer::Ok(reply)),
             Outcome::Status(status) => Some(Answer::Status(status)),
             Outcome::Lost(_) | Outcome::Garbage { .. } => None,
@@ -60,16 +81,16 @@ impl<'h> Operation<'h> {
 
 /// What of an object a call can see or change, given the answer that it got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Reach<'h> {
+enum Reach<'a> {
     /// Everything about the object.
     All,
     /// It changes nothing.
     Reads,
     /// The volume at these paths of a node.
-    Places(&'h str, [&'h str; 2]),
+    Places(&'a str, [&'a str; 2]),
 }
 
-impl<'h> Operation<'h> {
+impl Operation {
     /// Whether the order of two calls on one object can matter.
     pub(crate) fn depends_on(&self, other: &Self) -> bool {
         match (self.reach(), other.reach()) {
@@ -102,7 +123,7 @@ impl<'h> Operation<'h> {
     }
 
     /// A refusal tells of the whole object; what succeeds on a node concerns its paths.
-    fn reach(&self) -> Reach<'h> {
+    fn reach(&self) -> Reach<'_> {
         if matches!(self.outcome, Some(Outcome::Status(_))) {
             return Reach::All;
         }
@@ -118,72 +139,5 @@ impl<'h> Operation<'h> {
             | Request::GetVolumeGroupSnapshot(_) => Reach::Reads,
             _ => Reach::All,
         }
-    }
-}
-
-/// All calls of a history.
-#[derive(Debug, Default)]
-pub(crate) struct Operations<'h>(HashMap<CallId, Operation<'h>>);
-
-impl<'h> Operations<'h> {
-    /// Pairs each call with its end.
-    pub(crate) fn of(history: &'h History) -> Self {
-        let mut operations: HashMap<CallId, Operation<'h>> = HashMap::new();
-        let mut alike = HashMap::new();
-        for (position, event) in history.events.iter().enumerate() {
-            match &event.kind {
-                EventKind::Call(call) => {
-                    // A second call of the same id is a broken file; the first one counts.
-                    operations.entry(call.id).or_insert(Operation {
-                        call,
-                        outcome: None,
-                        started: position,
-                        ended: usize::MAX,
-                        at: event.at,
-                        waited: 0,
-                        alike: *alike.entry((call.request.rpc(), &call.node, call.request.encode())).or_insert(call.id),
-                    });
-                }
-                EventKind::Return { call, outcome } => {
-                    if let Some(operation) = operations.get_mut(call)
-                        && operation.outcome.is_none()
-                    {
-                        operation.outcome = Some(outcome);
-                        operation.ended = position;
-                        operation.waited = event.at.saturating_sub(operation.at);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Self(operations)
-    }
-
-    /// The call of that id.
-    pub(crate) fn get(&self, call: CallId) -> Option<&Operation<'h>> {
-        self.0.get(&call)
-    }
-
-    /// Whether the order of two calls on one object can matter.
-    pub(crate) fn depend(&self, a: CallId, b: CallId) -> bool {
-        match (self.get(a), self.get(b)) {
-            (Some(a), Some(b)) => a.depends_on(b),
-            _ => true,
-        }
-    }
-
-    /// Whether the calls are twins of which the first ends sooner.
-    pub(crate) fn is_twin_before(&self, first: CallId, second: CallId) -> bool {
-        match (self.get(first), self.get(second)) {
-            (Some(first), Some(second)) => first.is_twin_before(second),
-            _ => false,
-        }
-    }
-
-    /// All of them, in the order of their starts.
-    pub(crate) fn in_order(&self) -> Vec<Operation<'h>> {
-        let mut all: Vec<Operation<'h>> = self.0.values().copied().collect();
-        all.sort_unstable_by_key(|operation| operation.started);
-        all
     }
 }

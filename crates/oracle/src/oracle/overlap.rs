@@ -9,7 +9,7 @@ use super::{
 use crate::{history::Request, rule, spec::RuleId};
 
 /// Judges an answer to a call during which others ran on the same object.
-pub(super) fn marks(operation: &Operation<'_>, answer: Answer<'_>, marks: &mut Vec<Mark>) {
+pub(super) fn marks(operation: &Operation, answer: Answer<'_>, marks: &mut Vec<Mark>) {
     let code = match answer {
         Answer::Ok(_) => Code::Ok,
         Answer::Status(status) => Code::from(status.code),

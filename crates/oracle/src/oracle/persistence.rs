@@ -26,7 +26,7 @@ pub(super) struct Persistence(HashMap<(CallId, String), u32>);
 
 impl Persistence {
     /// An answer came; `quiet` says whether nothing else was under way on the object meanwhile.
-    pub(super) fn note(&mut self, operation: &Operation<'_>, answer: Answer<'_>, quiet: bool) -> Vec<Mark> {
+    pub(super) fn note(&mut self, operation: &Operation, answer: Answer<'_>, quiet: bool) -> Vec<Mark> {
         let key = (operation.alike, operation.call.instance.clone());
         let code = match answer {
             Answer::Status(status) if quiet => Code::from(status.code),
@@ -50,6 +50,16 @@ impl Persistence {
             "OK at last, or a code that says what is wrong",
             format!("{} {FOR_EVER} times", code_name(code as i32)),
         ))]
+    }
+
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets requests that are not repeated any more.
+    pub(super) fn forget_what_is_over(&mut self, is_repeatable: impl Fn(CallId) -> bool) {
+        self.0.retain(|(call, _), _| is_repeatable(*call));
     }
 
     /// The driver was started anew, so it gets a fresh chance.

@@ -54,7 +54,7 @@ pub(super) fn info(info: &v1::GetPluginInfoResponse, marks: &mut Vec<Mark>) {
 }
 
 /// Judges calls to the plugin as a whole: Identity, capabilities, NodeGetInfo.
-pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+pub(super) fn marks(world: &World, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
     let mut marks = Vec::new();
     let code = match answer {
         Answer::Ok(_) => Code::Ok,
@@ -183,7 +183,7 @@ pub(super) struct Course {
 
 impl Course {
     /// Takes note of an answer.
-    pub(super) fn note(&mut self, operation: &Operation<'_>, answer: Answer<'_>) {
+    pub(super) fn note(&mut self, operation: &Operation, answer: Answer<'_>) {
         let Answer::Ok(reply) = answer else { return };
         if super::knowledge::tells_capabilities(operation.rpc()) {
             let mut set = advertised(reply);
@@ -211,7 +211,7 @@ impl Course {
     }
 
     /// Judges the run as a whole.
-    pub(super) fn marks(&self, world: &World<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&self, world: &World) -> Vec<Mark> {
         let mut marks = Vec::new();
         for ((rpc, instance), sets) in &self.told {
             let rules: &[RuleId] = match rpc {
@@ -272,7 +272,7 @@ impl Course {
 }
 
 /// Capabilities that go together (specification lines 617–685, 1839).
-fn together(world: &World<'_>, marks: &mut Vec<Mark>) {
+fn together(world: &World, marks: &mut Vec<Mark>) {
     let has = |name: &str| world.has(name);
     if world.knowledge.driver.capabilities.iter().next().is_none() {
         return;
@@ -315,7 +315,7 @@ fn together(world: &World<'_>, marks: &mut Vec<Mark>) {
 }
 
 /// One of the two newer single-node modes at least is supported where the capability says so.
-fn newer_modes(world: &World<'_>, marks: &mut Vec<Mark>) {
+fn newer_modes(world: &World, marks: &mut Vec<Mark>) {
     let modes = |set: &BTreeSet<super::capability::Capability>| set.iter().any(|one| matches!(one.mode, 6 | 7));
     let supported = modes(&world.knowledge.supported);
     let refused = modes(&world.knowledge.unsupported);
@@ -340,7 +340,7 @@ fn newer_modes(world: &World<'_>, marks: &mut Vec<Mark>) {
 }
 
 /// The older single-node mode stays accepted beside the newer ones (specification line 1864).
-fn older_mode(world: &World<'_>, marks: &mut Vec<Mark>) {
+fn older_mode(world: &World, marks: &mut Vec<Mark>) {
     for newer in world.knowledge.supported.iter().filter(|one| matches!(one.mode, 6 | 7)) {
         let older = super::capability::Capability { mode: 1, ..newer.clone() };
         let (accepted, refused) =

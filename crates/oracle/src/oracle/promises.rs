@@ -52,9 +52,9 @@ const INDEPENDENT: [Promise; 2] =
 const CACHED_CONTEXT: Promise = Promise::new(rule!("CTRL-CREATE-093"), Breach::By(Code::InvalidArgument));
 const CACHED_PUBLISH_CONTEXT: Promise = Promise::new(rule!("CTRL-PUBLISH-023"), Breach::By(Code::InvalidArgument));
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// The promises to a call.
-    pub(super) fn promises(&self, operation: &Operation<'h>) -> Vec<Promise> {
+    pub(super) fn promises(&self, operation: &Operation) -> Vec<Promise> {
         let along = |rule| Promise::new(rule, Breach::Along);
         let mut promised = Vec::new();
         match operation.request() {
@@ -128,7 +128,7 @@ impl<'h> Judge<'h> {
     }
 
     /// Whether the call is about a volume of which its client kept what it was told before the last restart.
-    fn is_from_before_a_restart(&self, operation: &Operation<'h>) -> bool {
+    fn is_from_before_a_restart(&self, operation: &Operation) -> bool {
         let Some(restarted) = self.restarted.filter(|at| *at < operation.started) else { return false };
         let Some(object) = self.volumes.of(&self.names, operation) else { return false };
         let first = object.calls.first().and_then(|call| self.world.operations.get(*call));
@@ -136,7 +136,7 @@ impl<'h> Judge<'h> {
     }
 
     /// Whether the last attempt to delete the volume was refused while it had snapshots (specification line 1281).
-    fn was_kept_for_its_snapshots(&self, operation: &Operation<'h>) -> bool {
+    fn was_kept_for_its_snapshots(&self, operation: &Operation) -> bool {
         let Some(object) = self.volumes.of(&self.names, operation) else { return false };
         let delete = |call: &CallId| {
             self.world
@@ -152,12 +152,12 @@ impl<'h> Judge<'h> {
         refused && last.ended < operation.started && self.world.around(last).snapshots == Existence::Present
     }
 
-    fn is_ready(&self, id: &str, operation: &Operation<'h>) -> bool {
+    fn is_ready(&self, id: &str, operation: &Operation) -> bool {
         self.certain_snapshot(id, operation, |snapshot| snapshot.ready)
     }
 
     /// Whether the snapshot exists although the volume that it was cut from was deleted (specification line 1279).
-    fn outlived_its_source(&self, id: &str, operation: &Operation<'h>) -> bool {
+    fn outlived_its_source(&self, id: &str, operation: &Operation) -> bool {
         self.certain_snapshot(id, operation, |snapshot| {
             snapshot.source.as_ref().is_some_and(|volume| {
                 let key = self.names.volume(volume, operation.started);
@@ -166,7 +166,7 @@ impl<'h> Judge<'h> {
         })
     }
 
-    fn certain_snapshot(&self, id: &str, operation: &Operation<'h>, holds: impl Fn(&Snapshot) -> bool) -> bool {
+    fn certain_snapshot(&self, id: &str, operation: &Operation, holds: impl Fn(&Snapshot) -> bool) -> bool {
         let key = self.names.snapshot(id, operation.started);
         let Some(object) = self.snapshots.get(&key) else { return false };
         let others = object.open.iter().any(|&call| call != operation.call.id);

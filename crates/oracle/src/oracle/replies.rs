@@ -19,7 +19,7 @@ const LONGEST_STRING: usize = 128;
 const LARGEST_MAP: usize = 4096;
 
 /// Judges a reply by itself.
-pub(super) fn marks(world: &World<'_>, request: &Request, reply: &Reply) -> Vec<Mark> {
+pub(super) fn marks(world: &World, request: &Request, reply: &Reply) -> Vec<Mark> {
     let mut marks = vec![Mark::Held(rule!("GEN-ERR-001")), Mark::Held(rule!("GEN-ERR-002"))];
     for message in reply.to_dynamic() {
         sizes(world, &message, &mut marks);
@@ -39,7 +39,7 @@ pub(super) fn marks(world: &World<'_>, request: &Request, reply: &Reply) -> Vec<
 }
 
 /// Strings and maps keep the general limits, nested ones included, but for what repeats an excess of the caller.
-fn sizes(world: &World<'_>, message: &DynamicMessage, marks: &mut Vec<Mark>) {
+fn sizes(world: &World, message: &DynamicMessage, marks: &mut Vec<Mark>) {
     let limits = [rule!("GEN-SIZE-004"), rule!("GEN-FIELD-001")];
     for (field, value) in message.fields() {
         // node_id has a limit of its own (line 2812).
@@ -78,7 +78,7 @@ fn sizes(world: &World<'_>, message: &DynamicMessage, marks: &mut Vec<Mark>) {
     }
 }
 
-fn string(world: &World<'_>, field: &str, text: &str, also: &[RuleId], marks: &mut Vec<Mark>) {
+fn string(world: &World, field: &str, text: &str, also: &[RuleId], marks: &mut Vec<Mark>) {
     if text.len() > LONGEST_STRING && world.excess.is_echoed_in(text) {
         return;
     }
@@ -116,7 +116,7 @@ fn not_negative(marks: &mut Vec<Mark>, rule: RuleId, field: &str, number: i64) {
     check(marks, rule, number >= 0, || (format!("{field} is negative"), "0 or more".into(), number.to_string()));
 }
 
-fn fields(world: &World<'_>, request: &Request, reply: &Reply, marks: &mut Vec<Mark>) {
+fn fields(world: &World, request: &Request, reply: &Reply, marks: &mut Vec<Mark>) {
     match reply {
         Reply::CreateVolume(reply) => {
             required(marks, rule!("CTRL-CREATE-056"), "volume", reply.volume.is_some());
@@ -193,7 +193,7 @@ fn fields(world: &World<'_>, request: &Request, reply: &Reply, marks: &mut Vec<M
     }
 }
 
-fn volume(world: &World<'_>, volume: &v1::Volume, marks: &mut Vec<Mark>) {
+fn volume(world: &World, volume: &v1::Volume, marks: &mut Vec<Mark>) {
     required(marks, rule!("CTRL-CREATE-086"), "volume_id", !volume.volume_id.is_empty());
     not_negative(marks, rule!("CTRL-CREATE-085"), "capacity_bytes", volume.capacity_bytes);
     if volume.accessible_topology.iter().any(|topology| !topology.segments.is_empty()) {
@@ -261,7 +261,7 @@ fn capacity(capacity: &v1::GetCapacityResponse, marks: &mut Vec<Mark>) {
     }
 }
 
-fn node_info(world: &World<'_>, info: &v1::NodeGetInfoResponse, marks: &mut Vec<Mark>) {
+fn node_info(world: &World, info: &v1::NodeGetInfoResponse, marks: &mut Vec<Mark>) {
     required(marks, rule!("NODE-INFO-006"), "node_id", !info.node_id.is_empty());
     required(marks, rule!("NODE-INFO-020"), "node_id", !info.node_id.is_empty());
     let bytes = info.node_id.len();

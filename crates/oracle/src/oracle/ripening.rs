@@ -25,9 +25,15 @@ struct Unripe {
     looks: usize,
 }
 
+impl Unripe {
+    fn is_late(&self) -> bool {
+        self.looks >= LOOKS && self.until.saturating_sub(self.since) >= LONG
+    }
+}
+
 impl Ripening {
     /// Takes note of what a reply says of snapshots.
-    pub(super) fn marks(&mut self, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let Answer::Ok(reply) = answer else { return Vec::new() };
         let own = matches!(reply, Reply::CreateSnapshot(_));
         let told: Vec<&Snapshot> = match reply {
@@ -52,11 +58,21 @@ impl Ripening {
         marks
     }
 
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets snapshots that nothing mentions any more, but for one that is worth a word.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool) {
+        let first = self.0.iter().find(|(_, one)| one.is_late()).map(|(id, _)| id.clone());
+        self.0.retain(|id, _| Some(id) == first.as_ref() || is_mentioned(id));
+    }
+
     /// What has not become ready in the end.
     pub(super) fn close(&self) -> Vec<Mark> {
         let mut marks = Vec::new();
-        let for_long = |one: &&Unripe| one.looks >= LOOKS && one.until.saturating_sub(one.since) >= LONG;
-        if let Some(unripe) = self.0.values().find(for_long) {
+        if let Some(unripe) = self.0.values().find(|one| one.is_late()) {
             advise(&mut marks, rule!("CTRL-SNAPCREATE-015"), false, || {
                 (
                     "a snapshot never became ready to use".into(),

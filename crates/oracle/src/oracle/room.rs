@@ -15,9 +15,9 @@ use crate::{history::Request, rule};
 #[derive(Debug, Default)]
 pub(super) struct Rooms(BTreeMap<String, bool>);
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Judges an attachment after the node was full, and takes note of what fills and frees it.
-    pub(super) fn room(&mut self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn room(&mut self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         match (operation.request(), answer) {
             (Request::ControllerPublishVolume(request), answer) => {

@@ -25,8 +25,18 @@ pub(super) struct Rounding {
 }
 
 impl Rounding {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Forgets names that nothing mentions any more.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool) {
+        self.names.retain(|name| name.is_empty() || is_mentioned(name));
+    }
+
     /// Judges an answer to CreateVolume.
-    pub(super) fn marks(&mut self, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         let Request::CreateVolume(request) = operation.request() else { return marks };
         let is_new = self.names.insert(request.name.clone());

@@ -22,7 +22,7 @@ struct Answers {
 
 impl SharedSecrets {
     /// A call was answered.
-    pub(super) fn note(&mut self, operation: &Operation<'_>, answer: Answer<'_>) {
+    pub(super) fn note(&mut self, operation: &Operation, answer: Answer<'_>) {
         let Some(keys) = keys(operation) else { return };
         let answers = self.0.entry(keys).or_default();
         match answer {
@@ -60,7 +60,7 @@ impl SharedSecrets {
 }
 
 /// The keys of the secrets of a call, where it has some and none of them was wrong on purpose.
-fn keys(operation: &Operation<'_>) -> Option<BTreeSet<String>> {
+fn keys(operation: &Operation) -> Option<BTreeSet<String>> {
     let secrets = operation.request().secrets()?;
     let right = secrets.values().all(|text| text == REDACTED);
     (right && !secrets.is_empty()).then(|| secrets.keys().cloned().collect())

@@ -101,7 +101,7 @@ impl Snapshot {
 impl Subject for Snapshot {
     const KIND: &'static str = "snapshot";
 
-    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key> {
+    fn key(names: &Names, operation: &Operation) -> Option<Key> {
         names.snapshot_of(operation)
     }
 
@@ -117,15 +117,27 @@ impl Subject for Snapshot {
         self.existence == Existence::Absent
     }
 
+    fn is_unknown(&self) -> bool {
+        self.existence == Existence::Unknown && self.source.is_none()
+    }
+
+    fn texts(&self, each: &mut dyn FnMut(&str)) {
+        self.id.iter().chain(&self.dead_ids).for_each(|id| each(id));
+    }
+
+    fn calls(&self) -> Vec<CallId> {
+        self.created.into_iter().collect()
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
+    fn apply(world: &World, state: &Self, operation: &Operation) -> Applied<Self> {
         apply(world, state, operation)
     }
 
-    fn cut_off(self, _: &Operation<'_>) -> Self {
+    fn cut_off(self, _: &Operation) -> Self {
         self
     }
 
@@ -135,7 +147,7 @@ impl Subject for Snapshot {
         Some((rule!("CTRL-SNAPCREATE-034"), &reply.snapshot.as_ref()?.snapshot_id))
     }
 
-    fn after_conviction(_: &Object<Self>, _: &Operation<'_>, answer: Answer<'_>) -> Self {
+    fn after_conviction(_: &Object<Self>, _: &Operation, answer: Answer<'_>) -> Self {
         let id = match answer {
             Answer::Ok(Reply::CreateSnapshot(reply)) => reply.snapshot.as_ref().map(|one| one.snapshot_id.clone()),
             _ => None,
@@ -145,7 +157,7 @@ impl Subject for Snapshot {
 }
 
 /// All ways in which the call takes effect in the state.
-fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Applied<Snapshot> {
+fn apply(world: &World, state: &Snapshot, operation: &Operation) -> Applied<Snapshot> {
     let Some(answer) = operation.answer() else {
         let after = effect(state, operation);
         return if after == *state {
@@ -169,7 +181,7 @@ fn apply(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Appl
     }
 }
 
-fn expect(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Expectation {
+fn expect(world: &World, state: &Snapshot, operation: &Operation) -> Expectation {
     let mut expectation = match operation.request() {
         Request::CreateSnapshot(request) => expect_create(world, state, operation, request),
         Request::DeleteSnapshot(request) => expect_delete(world, state, operation, request),
@@ -181,9 +193,9 @@ fn expect(world: &World<'_>, state: &Snapshot, operation: &Operation<'_>) -> Exp
 }
 
 fn expect_create(
-    world: &World<'_>,
+    world: &World,
     state: &Snapshot,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateSnapshotRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -243,9 +255,9 @@ fn expect_create(
 }
 
 fn expect_delete(
-    world: &World<'_>,
+    world: &World,
     state: &Snapshot,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::DeleteSnapshotRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -286,12 +298,7 @@ fn expect_delete(
     expectation
 }
 
-fn expect_get(
-    world: &World<'_>,
-    state: &Snapshot,
-    operation: &Operation<'_>,
-    request: &v1::GetSnapshotRequest,
-) -> Expectation {
+fn expect_get(world: &World, state: &Snapshot, operation: &Operation, request: &v1::GetSnapshotRequest) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
     if world.has("Controller.GET_SNAPSHOT") {
         expectation.served.extend([rule!("CTRL-SNAPGET-002"), rule!("CTRL-CAPS-017")]);
@@ -323,7 +330,7 @@ fn expect_get(
     expectation
 }
 
-fn effect(state: &Snapshot, operation: &Operation<'_>) -> Snapshot {
+fn effect(state: &Snapshot, operation: &Operation) -> Snapshot {
     match operation.request() {
         Request::CreateSnapshot(request) if state.existence != Existence::Present => Snapshot {
             existence: Existence::Present,
@@ -339,9 +346,9 @@ fn effect(state: &Snapshot, operation: &Operation<'_>) -> Snapshot {
 }
 
 fn succeed(
-    _world: &World<'_>,
+    _world: &World,
     state: &Snapshot,
-    operation: &Operation<'_>,
+    operation: &Operation,
     answer: Answer<'_>,
     mut marks: Vec<Mark>,
 ) -> Branch<Snapshot> {

@@ -25,7 +25,7 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Judges a call by what has become of its instance since the start (specification line 741).
-    pub(super) fn marks(&mut self, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         let instance = &operation.call.instance;
         match answer {

@@ -17,7 +17,7 @@ use crate::{
 const PATIENT: u64 = 4_000_000;
 
 /// Judges a status by itself (specification lines 499–516).
-pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, status: &Status) -> Vec<Mark> {
+pub(super) fn marks(world: &World, operation: &Operation, status: &Status) -> Vec<Mark> {
     let mut marks = vec![Mark::Held(rule!("GEN-ERR-001")), Mark::Held(rule!("GEN-OVER-001"))];
     let shown = || format!("{} {:?}", code_name(status.code), status.message.chars().take(200).collect::<String>());
     check(&mut marks, rule!("GEN-ERR-002"), (1..=16).contains(&status.code), || {
@@ -55,7 +55,7 @@ pub(super) fn marks(world: &World<'_>, operation: &Operation<'_>, status: &Statu
 }
 
 /// Whether the plugin offers the service of the call at that instance.
-fn offered(world: &World<'_>, operation: &Operation<'_>) -> bool {
+fn offered(world: &World, operation: &Operation) -> bool {
     match operation.rpc().service() {
         Service::Identity => true,
         Service::Node => operation.call.instance != "controller",
@@ -83,7 +83,7 @@ pub(super) fn leaks(leaked: &[String], whence: &str, marks: &mut Vec<Mark>) {
 /// Judges a call to which no status came.
 ///
 /// `cut` says that the connection was cut, or the process ended, on purpose or as a finding of its own.
-pub(super) fn unanswered(operation: &Operation<'_>, outcome: &Outcome, cut: bool, ever_answered: bool) -> Vec<Mark> {
+pub(super) fn unanswered(operation: &Operation, outcome: &Outcome, cut: bool, ever_answered: bool) -> Vec<Mark> {
     let strike =
         |message: String, actual: &str| Strike::new(rule!("GEN-ERR-001"), message, "a reply or a gRPC status", actual);
     let rpc = operation.rpc();

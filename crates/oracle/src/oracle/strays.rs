@@ -33,11 +33,47 @@ struct Creations {
 pub(super) struct Strays {
     by_source: BTreeMap<String, Creations>,
     told: BTreeSet<String>,
+    /// Of how many volumes that nothing mentions any more a single snapshot was refused.
+    gone_single: u64,
+    /// Of how many of them a group was refused.
+    gone_group: u64,
 }
 
 impl Strays {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.by_source.len() + self.told.len()
+    }
+
+    /// Whether a creation of a snapshot of the volume has failed.
+    pub(super) fn knows(&self, source: &str) -> bool {
+        self.by_source.contains_key(source)
+    }
+
+    /// Forgets snapshots and volumes that nothing mentions any more: no list shows anything of them. Of calls that go on, the
+    /// `oldest` began at that event.
+    pub(super) fn forget_what_is_over(
+        &mut self,
+        is_mentioned: &dyn Fn(&str) -> bool,
+        oldest: usize,
+        is_own: impl Fn(&str) -> bool,
+    ) {
+        self.told.retain(|id| is_mentioned(id));
+        self.by_source.retain(|source, creations| {
+            let refused = [creations.single_refused, creations.group_refused];
+            if is_mentioned(source) || refused.iter().flatten().any(|&at| at >= oldest) {
+                return true;
+            }
+            if !creations.unsure && is_own(source) {
+                self.gone_single += u64::from(refused[0].is_some());
+                self.gone_group += u64::from(refused[1].is_some());
+            }
+            false
+        });
+    }
+
     /// A creation has ended, with or without an answer.
-    pub(super) fn note(&mut self, operation: &Operation<'_>) {
+    pub(super) fn note(&mut self, operation: &Operation) {
         let (sources, single): (&[String], bool) = match operation.request() {
             Request::CreateSnapshot(request) => (std::slice::from_ref(&request.source_volume_id), true),
             Request::CreateVolumeGroupSnapshot(request) => (&request.source_volume_ids, false),
@@ -67,7 +103,7 @@ impl Strays {
     }
 
     /// Judges what a list shows of volumes of which a snapshot was refused: nothing that no call was told of.
-    fn refused(&self, operation: &Operation<'_>, listed: &ListSnapshotsResponse, source: &str, marks: &mut Vec<Mark>) {
+    fn refused(&self, operation: &Operation, listed: &ListSnapshotsResponse, source: &str, marks: &mut Vec<Mark>) {
         let Some(creations) = self.by_source.get(source).filter(|creations| !creations.unsure) else { return };
         let of_source = listed.entries.iter().filter_map(|entry| entry.snapshot.as_ref());
         let strays: Vec<&str> = of_source
@@ -93,9 +129,9 @@ impl Strays {
     }
 }
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// Judges a list of snapshots by what is going on, has failed, or belongs to groups.
-    pub(super) fn strays(&self, operation: &Operation<'h>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn strays(&self, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         let Request::ListSnapshots(request) = operation.request() else { return marks };
         let Answer::Ok(Reply::ListSnapshots(reply)) = answer else { return marks };
@@ -110,10 +146,15 @@ impl<'h> Judge<'h> {
             };
             // What there was before the history is nobody's leftover.
             let is_own = |source: &&String| matches!(self.names.volume(source, operation.started), Key::Name(_));
+            let is_whole = source.is_none() && request.snapshot_id.is_empty();
             sources
                 .into_iter()
                 .filter(is_own)
                 .for_each(|source| self.strays.refused(operation, reply, source, &mut marks));
+            if is_whole {
+                marks.extend((0..self.strays.gone_single).map(|_| Mark::Held(rule!("CTRL-SNAPLIST-004"))));
+                marks.extend((0..self.strays.gone_group).map(|_| Mark::Held(rule!("GROUP-CREATE-016"))));
+            }
         }
         marks
     }
@@ -131,7 +172,7 @@ impl<'h> Judge<'h> {
     /// While a snapshot is being created it is listed only once it is cut (specification line 2086).
     fn uncut(
         &self,
-        operation: &Operation<'h>,
+        operation: &Operation,
         request: &ListSnapshotsRequest,
         reply: &ListSnapshotsResponse,
         marks: &mut Vec<Mark>,
@@ -160,12 +201,12 @@ impl<'h> Judge<'h> {
     /// Members of groups are snapshots that CreateSnapshot did not make; they are listed too (specification line 2085).
     fn members(
         &self,
-        operation: &Operation<'h>,
+        operation: &Operation,
         request: &ListSnapshotsRequest,
         reply: &ListSnapshotsResponse,
         marks: &mut Vec<Mark>,
     ) {
-        let deleting = |one: &super::operation::Operation<'h>| matches!(one.request(), Request::DeleteSnapshot(_));
+        let deleting = |one: &super::operation::Operation| matches!(one.request(), Request::DeleteSnapshot(_));
         let whole = request.starting_token.is_empty()
             && reply.next_token.is_empty()
             && request.source_volume_id.is_empty()

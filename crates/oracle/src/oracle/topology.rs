@@ -11,7 +11,7 @@ use crate::{rule, spec::RuleId};
 const LONGEST: usize = 63;
 
 /// Judges the segments of one topology.
-pub(super) fn marks(world: &World<'_>, segments: &BTreeMap<String, String>, marks: &mut Vec<Mark>) {
+pub(super) fn marks(world: &World, segments: &BTreeMap<String, String>, marks: &mut Vec<Mark>) {
     for (key, value) in segments {
         let mut parts = key.rsplitn(2, '/');
         let name = parts.next().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(super) fn marks(world: &World<'_>, segments: &BTreeMap<String, String>, mark
 }
 
 /// The prefix ought to speak of the provider; well-known keys of orchestrators are common, so this is quiet on them.
-fn advise_prefix(world: &World<'_>, prefix: &str, marks: &mut Vec<Mark>) {
+fn advise_prefix(world: &World, prefix: &str, marks: &mut Vec<Mark>) {
     let name = world.knowledge.driver.name.to_lowercase();
     let shares = name.split('.').filter(|label| label.len() > 3).any(|label| prefix.contains(label));
     if shares {

@@ -17,8 +17,18 @@ use crate::{
 pub(super) struct Usage(BTreeSet<(String, String, String)>);
 
 impl Usage {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets volumes that nothing mentions any more.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool) {
+        self.0.retain(|(_, volume, _)| volume.is_empty() || is_mentioned(volume));
+    }
+
     /// Judges an answer; `quiet` says whether nothing else was under way on the volume meanwhile.
-    pub(super) fn marks(&mut self, operation: &Operation<'_>, answer: Answer<'_>, quiet: bool) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, operation: &Operation, answer: Answer<'_>, quiet: bool) -> Vec<Mark> {
         let mut marks = Vec::new();
         let place = |volume: &String, path: &String| (operation.call.node.clone(), volume.clone(), path.clone());
         match (operation.request(), answer) {

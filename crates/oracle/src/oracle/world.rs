@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{
-    capability::Access,
-    excess::Excess,
-    knowledge::Knowledge,
-    operation::{Operation, Operations},
+    capability::Access, excess::Excess, knowledge::Knowledge, operation::Operation, operations::Operations,
     volume::Existence,
 };
 use crate::history::CallId;
 
 /// Read-only surroundings of a judgement.
 #[derive(Debug)]
-pub(crate) struct World<'h> {
+pub(crate) struct World {
     /// The plugin.
     pub(crate) knowledge: Knowledge,
     /// All calls.
-    pub(crate) operations: Operations<'h>,
+    pub(crate) operations: Operations,
     /// Calls that go beyond the limits of the interface.
     pub(crate) excess: Excess,
     /// What held around a call while it ran.
@@ -72,15 +69,15 @@ impl Surroundings {
     }
 }
 
-impl<'h> World<'h> {
+impl World {
     /// What held around the call.
-    pub(crate) fn around(&self, operation: &Operation<'_>) -> Surroundings {
+    pub(crate) fn around(&self, operation: &Operation) -> Surroundings {
         self.surroundings.get(&operation.call.id).cloned().unwrap_or_default()
     }
 
     /// Whether the call goes beyond the limits of the interface.
-    pub(crate) fn is_excessive(&self, operation: &Operation<'_>) -> bool {
-        self.excess.has(operation.call.id)
+    pub(crate) fn is_excessive(&self, operation: &Operation) -> bool {
+        self.excess.has(operation.started)
     }
 
     /// Whether the plugin advertises the capability.

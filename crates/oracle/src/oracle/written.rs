@@ -45,8 +45,21 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len() + self.cuts.len() + self.doubtful.len()
+    }
+
+    /// Forgets snapshots that nothing mentions any more, and volumes that are not held.
+    pub(super) fn forget_what_is_over(&mut self, is_mentioned: &dyn Fn(&str) -> bool, is_held: impl Fn(&Key) -> bool) {
+        self.cuts.retain(|snapshot, _| is_mentioned(snapshot));
+        let cut: BTreeSet<&Key> = self.cuts.values().map(|cut| &cut.volume).collect();
+        self.blocks.retain(|volume, _| is_held(volume) || cut.contains(volume));
+        self.doubtful.retain(|volume| is_held(volume) || cut.contains(volume));
+    }
+
     /// Takes note of a snapshot, or judges its metadata (specification lines 3261, 3350).
-    pub(super) fn marks(&mut self, names: &Names, operation: &Operation<'_>, answer: Answer<'_>) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, names: &Names, operation: &Operation, answer: Answer<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
         let Answer::Ok(reply) = answer else { return marks };
         match (operation.request(), reply) {
@@ -84,7 +97,7 @@ impl Written {
     }
 
     /// A call gets no answer.
-    pub(super) fn lose(&mut self, names: &Names, operation: &Operation<'_>) {
+    pub(super) fn lose(&mut self, names: &Names, operation: &Operation) {
         if let Request::CreateSnapshot(request) = operation.request() {
             self.doubtful.insert(names.volume(&request.source_volume_id, operation.started));
         }
@@ -120,7 +133,7 @@ fn covered<'a>(
     }
 }
 
-impl Judge<'_> {
+impl Judge {
     /// Takes note of blocks that were written to a device.
     pub(super) fn note_written(&mut self, at: usize, observation: &Observation) {
         let (node, path, offsets, length) = match observation {

@@ -5,11 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Broken;
 use crate::{
     history::{CallId, Reply, Request},
-    oracle::{
-        knowledge::Knowledge,
-        operation::{Operation, Operations},
-        ruling::Answer,
-    },
+    oracle::{knowledge::Knowledge, operation::Operation, ruling::Answer},
     rule,
     spec::{Rpc, RuleId},
 };
@@ -46,19 +42,19 @@ struct Volume {
 }
 
 impl Course {
-    /// Gathers what the whole history says of the nodes; nothing has happened yet.
-    pub(super) fn of(operations: &Operations<'_>) -> Self {
-        let mut node_ids = BTreeMap::new();
-        for operation in operations.in_order() {
-            if let Some(Answer::Ok(Reply::NodeGetInfo(info))) = operation.answer() {
-                node_ids.insert(operation.call.node.clone(), info.node_id.clone());
-            }
-        }
+    /// Nothing has happened yet; `node_ids` are the ids that nodes give themselves, by their labels.
+    pub(super) fn new(node_ids: BTreeMap<String, String>) -> Self {
         Self { volumes: BTreeMap::new(), node_ids, unimplemented: BTreeMap::new(), members: BTreeMap::new() }
     }
 
+    /// Forgets volumes and snapshots that nothing mentions any more.
+    pub(super) fn forget(&mut self, is_mentioned: impl Fn(&str) -> bool) {
+        self.volumes.retain(|id, _| is_mentioned(id));
+        self.members.retain(|id, _| is_mentioned(id));
+    }
+
     /// A call starts: what it breaks, given all answers until now.
-    pub(super) fn start(&mut self, knowledge: &Knowledge, operation: &Operation<'_>) -> Vec<Broken> {
+    pub(super) fn start(&mut self, knowledge: &Knowledge, operation: &Operation) -> Vec<Broken> {
         let mut broken = Vec::new();
         let rpc = operation.rpc();
         if let Some(&refused) = self.unimplemented.get(&(operation.call.instance.clone(), rpc)) {
@@ -195,7 +191,7 @@ impl Course {
     }
 
     /// A call ended.
-    pub(super) fn finish(&mut self, operation: &Operation<'_>) {
+    pub(super) fn finish(&mut self, operation: &Operation) {
         let call = operation.call.id;
         let node = operation.call.node.clone();
         let reply = match operation.answer() {

@@ -6,16 +6,12 @@
 mod course;
 mod fields;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{
-    knowledge::Knowledge,
-    operation::{Operation, Operations},
-};
-use crate::{
-    history::{CallId, EventKind, History},
-    spec::RuleId,
-};
+use super::{knowledge::Knowledge, operation::Operation};
+use crate::{history::CallId, spec::RuleId};
 
 /// A duty of the orchestrator that was broken.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -44,37 +40,50 @@ impl Broken {
     }
 }
 
-/// The duties of the orchestrator that a history shows broken, each once, in the order of the rules' ids.
-pub fn duties(history: &History) -> Vec<Breach> {
-    let operations = Operations::of(history);
-    let knowledge = Knowledge::gather(&operations);
-    let mut course = course::Course::of(&operations);
-    let mut breaches: Vec<Breach> = Vec::new();
-    let mut enter = |operation: &Operation<'_>, broken: Vec<Broken>| {
+/// Follows what an orchestrator does.
+pub(super) struct Duties {
+    course: course::Course,
+    breaches: Vec<Breach>,
+}
+
+impl Duties {
+    /// Nothing has happened yet; `node_ids` are the ids that nodes give themselves, by their labels.
+    pub(super) fn new(node_ids: BTreeMap<String, String>) -> Self {
+        Self { course: course::Course::new(node_ids), breaches: Vec::new() }
+    }
+
+    /// A call starts.
+    pub(super) fn start(&mut self, knowledge: &Knowledge, operation: &Operation) {
+        self.enter(operation, fields::broken(knowledge, operation.request()));
+        let broken = self.course.start(knowledge, operation);
+        self.enter(operation, broken);
+    }
+
+    /// A call ended.
+    pub(super) fn finish(&mut self, operation: &Operation) {
+        self.course.finish(operation);
+    }
+
+    /// Forgets volumes and snapshots that nothing mentions any more.
+    pub(super) fn forget(&mut self, is_mentioned: impl Fn(&str) -> bool) {
+        self.course.forget(is_mentioned);
+    }
+
+    /// The duties that were broken, each once, in the order of the rules' ids.
+    pub(super) fn close(mut self) -> Vec<Breach> {
+        self.breaches.sort_by_key(|breach| breach.rule);
+        self.breaches
+    }
+
+    fn enter(&mut self, operation: &Operation, broken: Vec<Broken>) {
         for Broken { rule, message, because } in broken {
-            match breaches.iter_mut().find(|breach| breach.rule == rule) {
+            match self.breaches.iter_mut().find(|breach| breach.rule == rule) {
                 Some(breach) => breach.times += 1,
                 None => {
                     let calls = because.into_iter().chain([operation.call.id]).collect();
-                    breaches.push(Breach { rule, message, times: 1, calls });
+                    self.breaches.push(Breach { rule, message, times: 1, calls });
                 }
             }
         }
-    };
-    for (position, event) in history.events.iter().enumerate() {
-        match &event.kind {
-            EventKind::Call(call) => {
-                let Some(operation) = operations.get(call.id) else { continue };
-                enter(operation, fields::broken(&knowledge, operation.request()));
-                enter(operation, course.start(&knowledge, operation));
-            }
-            EventKind::Return { call, .. } => {
-                let operation = operations.get(*call).filter(|operation| operation.ended == position);
-                operation.into_iter().for_each(|operation| course.finish(operation));
-            }
-            EventKind::Observed(_) | EventKind::Fault(_) | EventKind::Scenario { .. } => {}
-        }
     }
-    breaches.sort_by_key(|breach| breach.rule);
-    breaches
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The answers that are permitted in a state.
-pub(super) fn expect(world: &World<'_>, state: &Group, operation: &Operation<'_>) -> Expectation {
+pub(super) fn expect(world: &World, state: &Group, operation: &Operation) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
     let own = match operation.request() {
         Request::CreateVolumeGroupSnapshot(request) => {
@@ -46,9 +46,9 @@ pub(super) fn expect(world: &World<'_>, state: &Group, operation: &Operation<'_>
 }
 
 fn create(
-    world: &World<'_>,
+    world: &World,
     state: &Group,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateVolumeGroupSnapshotRequest,
     expectation: &mut Expectation,
 ) {
@@ -113,9 +113,9 @@ fn create(
 }
 
 fn delete(
-    world: &World<'_>,
+    world: &World,
     state: &Group,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::DeleteVolumeGroupSnapshotRequest,
     expectation: &mut Expectation,
 ) {
@@ -162,7 +162,7 @@ fn delete(
 
 fn get(
     state: &Group,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::GetVolumeGroupSnapshotRequest,
     expectation: &mut Expectation,
 ) {

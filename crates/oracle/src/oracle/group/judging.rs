@@ -14,9 +14,9 @@ use crate::{
     rule,
 };
 
-impl<'h> Judge<'h> {
+impl Judge {
     /// A call ends with an answer, after the snapshots have taken note of it.
-    pub(in crate::oracle) fn finish_groups(&mut self, operation: &Operation<'h>, answer: Answer<'_>, place: &Place) {
+    pub(in crate::oracle) fn finish_groups(&mut self, operation: &Operation, answer: Answer<'_>, place: &Place) {
         let mut marks = match self.world.has("Plugin.GROUP_CONTROLLER_SERVICE") {
             true => capabilities(operation, answer, self.world.has("Controller.GET_SNAPSHOT")),
             false => Vec::new(),
@@ -33,7 +33,7 @@ impl<'h> Judge<'h> {
     }
 
     /// A member that may have been deleted alone leaves a group of which nothing certain is known.
-    pub(in crate::oracle) fn lose_member(&mut self, operation: &Operation<'_>) {
+    pub(in crate::oracle) fn lose_member(&mut self, operation: &Operation) {
         let Request::DeleteSnapshot(request) = operation.request() else { return };
         let has_it =
             |state: &Group| state.members.as_ref().is_some_and(|members| members.contains(&request.snapshot_id));
@@ -59,7 +59,7 @@ impl<'h> Judge<'h> {
     }
 }
 
-fn capabilities(operation: &Operation<'_>, answer: Answer<'_>, has_get_snapshot: bool) -> Vec<Mark> {
+fn capabilities(operation: &Operation, answer: Answer<'_>, has_get_snapshot: bool) -> Vec<Mark> {
     let mut marks = Vec::new();
     match (operation.request(), answer) {
         (Request::GroupControllerGetCapabilities(_), Answer::Ok(Reply::GroupControllerGetCapabilities(reply))) => {

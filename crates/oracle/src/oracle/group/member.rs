@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn member_marks(
     groups: &Objects<Group>,
     told: &BTreeMap<String, String>,
-    operation: &Operation<'_>,
+    operation: &Operation,
     answer: Answer<'_>,
 ) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn member_marks(
 }
 
 /// A member of a deleted group is gone with it: a call that finds it is a breach.
-fn gone(groups: &Objects<Group>, operation: &Operation<'_>, id: &str, answer: Answer<'_>, marks: &mut Vec<Mark>) {
+fn gone(groups: &Objects<Group>, operation: &Operation, id: &str, answer: Answer<'_>, marks: &mut Vec<Mark>) {
     let is_dead = groups.values().any(|object| {
         object.is_quiet_since(operation)
             && object.certainly(|state| !state.lenient && state.dead.iter().any(|(_, members)| members.contains(id)))
@@ -100,11 +100,11 @@ fn gone(groups: &Objects<Group>, operation: &Operation<'_>, id: &str, answer: An
     }
 }
 
-fn is_alive(groups: &Objects<Group>, operation: &Operation<'_>, id: &str) -> bool {
+fn is_alive(groups: &Objects<Group>, operation: &Operation, id: &str) -> bool {
     is_member_of(groups, operation, id, |state| state.existence == Existence::Present && !state.lenient)
 }
 
-fn is_member_of(groups: &Objects<Group>, operation: &Operation<'_>, id: &str, holds: impl Fn(&Group) -> bool) -> bool {
+fn is_member_of(groups: &Objects<Group>, operation: &Operation, id: &str, holds: impl Fn(&Group) -> bool) -> bool {
     groups.living().any(|(_, object)| {
         object.is_quiet_since(operation)
             && object

@@ -90,7 +90,7 @@ impl Group {
 impl Subject for Group {
     const KIND: &'static str = "group_snapshot";
 
-    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key> {
+    fn key(names: &Names, operation: &Operation) -> Option<Key> {
         names.group_of(operation)
     }
 
@@ -116,11 +116,27 @@ impl Subject for Group {
         self.existence == Existence::Absent
     }
 
+    fn is_unknown(&self) -> bool {
+        self.existence == Existence::Unknown && self.lenient && self.members.is_none()
+    }
+
+    fn texts(&self, each: &mut dyn FnMut(&str)) {
+        self.id.iter().chain(self.members.iter().flatten()).for_each(|id| each(id));
+        for (id, members) in &self.dead {
+            each(id);
+            members.iter().for_each(|member| each(member));
+        }
+    }
+
+    fn calls(&self) -> Vec<CallId> {
+        self.created.into_iter().collect()
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
+    fn apply(world: &World, state: &Self, operation: &Operation) -> Applied<Self> {
         let Some(answer) = operation.answer() else {
             let after = effect(state, operation);
             return if after == *state {
@@ -148,7 +164,7 @@ impl Subject for Group {
         }
     }
 
-    fn cut_off(self, _: &Operation<'_>) -> Self {
+    fn cut_off(self, _: &Operation) -> Self {
         self
     }
 
@@ -158,7 +174,7 @@ impl Subject for Group {
         Some((rule!("GROUP-CREATE-026"), &reply.group_snapshot.as_ref()?.group_snapshot_id))
     }
 
-    fn after_conviction(_: &Object<Self>, _: &Operation<'_>, answer: Answer<'_>) -> Self {
+    fn after_conviction(_: &Object<Self>, _: &Operation, answer: Answer<'_>) -> Self {
         let id = match answer {
             Answer::Ok(Reply::CreateVolumeGroupSnapshot(reply)) => {
                 reply.group_snapshot.as_ref().map(|group| group.group_snapshot_id.clone())
@@ -169,7 +185,7 @@ impl Subject for Group {
     }
 }
 
-fn effect(state: &Group, operation: &Operation<'_>) -> Group {
+fn effect(state: &Group, operation: &Operation) -> Group {
     match operation.request() {
         Request::CreateVolumeGroupSnapshot(request) if state.existence != Existence::Present => Group {
             existence: Existence::Present,

@@ -18,7 +18,7 @@ use crate::{
 /// What the answer tells of the group, and the marks.
 pub(super) fn succeed<'a>(
     state: &Group,
-    operation: &Operation<'_>,
+    operation: &Operation,
     answer: Answer<'a>,
     mut marks: Vec<Mark>,
 ) -> (Option<&'a VolumeGroupSnapshot>, Vec<Mark>) {

@@ -20,9 +20,9 @@ use crate::{
 
 /// What may be answered to ControllerPublishVolume.
 pub(super) fn expect_publish(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerPublishVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -94,8 +94,8 @@ const UNDER_WAY: usize = 16;
 
 /// A node is said to be full although far fewer volumes are attached to it than it takes by its own word.
 pub(super) fn exhausted_marks(
-    world: &World<'_>,
-    operation: &Operation<'_>,
+    world: &World,
+    operation: &Operation,
     request: &v1::ControllerPublishVolumeRequest,
     answer: Answer<'_>,
     marks: &mut Vec<Mark>,
@@ -115,7 +115,7 @@ pub(super) fn exhausted_marks(
     }
 }
 
-fn unsupported(world: &World<'_>, expectation: &mut Expectation, capability: &Capability) {
+fn unsupported(world: &World, expectation: &mut Expectation, capability: &Capability) {
     expectation.problem_if(world.knowledge.unsupported.contains(capability), || {
         Problem::new(
             rule!("CTRL-PUBLISH-012"),
@@ -127,7 +127,7 @@ fn unsupported(world: &World<'_>, expectation: &mut Expectation, capability: &Ca
 }
 
 fn held_already(
-    world: &World<'_>,
+    world: &World,
     expectation: &mut Expectation,
     held: &Attachment,
     capability: &Capability,
@@ -237,9 +237,9 @@ pub(super) fn succeed_publish(
 
 /// What may be answered to ControllerUnpublishVolume.
 pub(super) fn expect_unpublish(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerUnpublishVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -304,7 +304,7 @@ fn nowhere_seen(expectation: &mut Expectation) {
 /// What an OK about something that cannot be found says.
 pub(super) fn unpublish_marks(
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerUnpublishVolumeRequest,
     succeeded: bool,
     answer: Answer<'_>,

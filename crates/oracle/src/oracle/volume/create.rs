@@ -26,9 +26,9 @@ const ABSURD: i64 = 1 << 60;
 
 /// What may be answered to CreateVolume.
 pub(super) fn expect(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -48,9 +48,9 @@ pub(super) fn expect(
 }
 
 fn request_problems(
-    world: &World<'_>,
+    world: &World,
     expectation: &mut Expectation,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateVolumeRequest,
 ) {
     fields::unusual_name(expectation, rule!("CTRL-CREATE-023"), &request.name);
@@ -104,9 +104,9 @@ fn request_problems(
 }
 
 fn source_problems(
-    world: &World<'_>,
+    world: &World,
     expectation: &mut Expectation,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateVolumeRequest,
 ) {
     let Some(source) = &request.volume_content_source else { return };
@@ -169,7 +169,7 @@ fn source_problems(
 }
 
 /// Whether capabilities and parameters are those with which other volumes were created.
-fn known_to_work(world: &World<'_>, request: &v1::CreateVolumeRequest) -> bool {
+fn known_to_work(world: &World, request: &v1::CreateVolumeRequest) -> bool {
     request.accessibility_requirements.is_none()
         && request.mutable_parameters.is_empty()
         && world.knowledge.accepted_parameters.contains(&request.parameters)
@@ -178,12 +178,7 @@ fn known_to_work(world: &World<'_>, request: &v1::CreateVolumeRequest) -> bool {
 }
 
 /// A volume of that name exists: does it satisfy the request?
-fn existing_problems(
-    world: &World<'_>,
-    expectation: &mut Expectation,
-    state: &Volume,
-    request: &v1::CreateVolumeRequest,
-) {
+fn existing_problems(world: &World, expectation: &mut Expectation, state: &Volume, request: &v1::CreateVolumeRequest) {
     let Some(Request::CreateVolume(first)) =
         state.created.and_then(|call| world.operations.get(call)).map(Operation::request)
     else {
@@ -263,8 +258,8 @@ fn existing_problems(
 
 /// What a refusal says beside its code: that the source is at fault, where it is (specification line 1262).
 pub(super) fn refusal_marks(
-    world: &World<'_>,
-    operation: &Operation<'_>,
+    world: &World,
+    operation: &Operation,
     request: &v1::CreateVolumeRequest,
     answer: Answer<'_>,
     marks: &mut Vec<Mark>,
@@ -288,7 +283,7 @@ pub(super) fn refusal_marks(
 }
 
 /// The state after a create that took effect.
-pub(super) fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
+pub(super) fn effect(state: &Volume, operation: &Operation) -> Volume {
     if state.existence == Existence::Present {
         return state.clone();
     }
@@ -301,9 +296,9 @@ pub(super) fn effect(state: &Volume, operation: &Operation<'_>) -> Volume {
 
 /// Judges the reply and says what follows.
 pub(super) fn succeed(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::CreateVolumeRequest,
     reply: &v1::CreateVolumeResponse,
     mut marks: Vec<Mark>,
@@ -366,7 +361,7 @@ pub(super) fn succeed(
 }
 
 /// A repeat describes the volume that is there already.
-fn compare(world: &World<'_>, marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
+fn compare(world: &World, marks: &mut Vec<Mark>, state: &Volume, volume: &v1::Volume) {
     if let Some(id) = &state.id {
         check(marks, rule!("CTRL-CREATE-002"), *id == volume.volume_id, || {
             (

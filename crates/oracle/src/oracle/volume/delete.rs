@@ -18,9 +18,9 @@ use crate::{
 
 /// What may be answered to DeleteVolume.
 pub(super) fn expect(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::DeleteVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -54,7 +54,7 @@ pub(super) fn expect(
     expectation
 }
 
-fn present(world: &World<'_>, expectation: &mut Expectation, state: &Volume, operation: &Operation<'_>) {
+fn present(world: &World, expectation: &mut Expectation, state: &Volume, operation: &Operation) {
     expectation.problem_if(state.is_in_use(), || {
         Problem::new(rule!("CTRL-DELETE-017"), "the volume is in use", &[FailedPrecondition])
             .also(&[rule!("CTRL-DELETE-015")])

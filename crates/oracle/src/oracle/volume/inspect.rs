@@ -23,9 +23,9 @@ const ABSURD: i64 = 1 << 60;
 
 /// What may be answered to ValidateVolumeCapabilities.
 pub(super) fn expect_validate(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ValidateVolumeCapabilitiesRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -83,7 +83,7 @@ pub(super) fn expect_validate(
 
 /// Judges what was confirmed.
 pub(super) fn validate_marks(
-    world: &World<'_>,
+    world: &World,
     request: &v1::ValidateVolumeCapabilitiesRequest,
     reply: &v1::ValidateVolumeCapabilitiesResponse,
     marks: &mut Vec<Mark>,
@@ -119,9 +119,9 @@ pub(super) fn validate_marks(
 
 /// What may be answered to ControllerGetVolume.
 pub(super) fn expect_get(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerGetVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -143,7 +143,7 @@ pub(super) fn expect_get(
 
 /// Judges what ControllerGetVolume or a list says of a volume whose state is known.
 pub(crate) fn description_marks(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
     volume: &v1::Volume,
     published: Option<&[String]>,
@@ -215,9 +215,9 @@ pub(crate) fn description_marks(
 
 /// What may be answered to ControllerModifyVolume.
 pub(super) fn expect_modify(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerModifyVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -252,9 +252,9 @@ pub(super) fn expect_modify(
 
 /// What may be answered to ControllerExpandVolume.
 pub(super) fn expect_expand(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::ControllerExpandVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -328,7 +328,7 @@ pub(super) fn expect_expand(
 
 /// Whether the mount of a capability is none of those that the volume was created for: another file system, other flags, or
 /// another group.
-fn differs_in_its_mount(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
+fn differs_in_its_mount(world: &World, state: &Volume, capability: &Capability) -> bool {
     let created = state.created.and_then(|call| world.operations.get(call));
     match created.map(Operation::request) {
         Some(crate::history::Request::CreateVolume(request)) => {
@@ -339,7 +339,7 @@ fn differs_in_its_mount(world: &World<'_>, state: &Volume, capability: &Capabili
 }
 
 /// Whether the volume was created for the other access type alone.
-pub(super) fn is_of_other_type(world: &World<'_>, state: &Volume, capability: &Capability) -> bool {
+pub(super) fn is_of_other_type(world: &World, state: &Volume, capability: &Capability) -> bool {
     let created = state.created.and_then(|call| world.operations.get(call));
     match created.map(Operation::request) {
         Some(crate::history::Request::CreateVolume(request)) => {
@@ -349,7 +349,7 @@ pub(super) fn is_of_other_type(world: &World<'_>, state: &Volume, capability: &C
     }
 }
 
-fn expand_range(world: &World<'_>, expectation: &mut Expectation, state: &Volume, range: &v1::CapacityRange) {
+fn expand_range(world: &World, expectation: &mut Expectation, state: &Volume, range: &v1::CapacityRange) {
     fields::capacity_range(expectation, rule!("CTRL-EXPAND-025"), range);
     let limit = range.limit_bytes;
     expectation.problem_if(limit > 0 && range.required_bytes <= limit && state.capacity > limit, || {
@@ -366,7 +366,7 @@ fn expand_range(world: &World<'_>, expectation: &mut Expectation, state: &Volume
 
 /// Judges the reply to an expansion and says what follows.
 pub(super) fn succeed_expand(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
     request: &v1::ControllerExpandVolumeRequest,
     reply: &v1::ControllerExpandVolumeResponse,

@@ -23,16 +23,16 @@ use crate::{
 const ABSURD: i64 = 1 << 60;
 
 /// Whether the volume is staged or published at the path.
-fn is_at(state: &Volume, operation: &Operation<'_>, path: &str) -> bool {
+fn is_at(state: &Volume, operation: &Operation, path: &str) -> bool {
     let place = (operation.call.node.clone(), path.to_owned());
     state.publications.contains_key(&place) || state.stagings.contains_key(&place)
 }
 
 /// What may be answered to NodeGetVolumeStats.
 pub(super) fn expect_stats(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeGetVolumeStatsRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -78,7 +78,7 @@ pub(super) fn expect_stats(
 }
 
 /// Judges the reply of NodeGetVolumeStats for a volume that is there.
-pub(super) fn stats_marks(world: &World<'_>, reply: &v1::NodeGetVolumeStatsResponse, marks: &mut Vec<Mark>) {
+pub(super) fn stats_marks(world: &World, reply: &v1::NodeGetVolumeStatsResponse, marks: &mut Vec<Mark>) {
     if world.has("Node.VOLUME_CONDITION") {
         check(marks, rule!("NODE-STATS-019"), reply.volume_condition.is_some(), || {
             (
@@ -92,9 +92,9 @@ pub(super) fn stats_marks(world: &World<'_>, reply: &v1::NodeGetVolumeStatsRespo
 
 /// What may be answered to NodeExpandVolume.
 pub(super) fn expect_expand(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeExpandVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -171,7 +171,7 @@ pub(super) fn expect_expand(
 }
 
 /// Whether the volume has become larger than it was made.
-fn was_expanded(world: &World<'_>, state: &Volume) -> bool {
+fn was_expanded(world: &World, state: &Volume) -> bool {
     let created = state.created.and_then(|call| world.operations.get(call)).and_then(Operation::answer);
     match created {
         Some(Answer::Ok(Reply::CreateVolume(reply))) => {
@@ -187,7 +187,7 @@ const IN_USE: [&str; 6] = ["in use", "online", "mounted", "busy", "published", "
 /// A volume that cannot grow because it is in use is refused with one code (specification line 2933).
 pub(super) fn refusal_marks(
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeExpandVolumeRequest,
     answer: Answer<'_>,
     marks: &mut Vec<Mark>,

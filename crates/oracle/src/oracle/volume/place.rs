@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is wrong with a requirement in itself, or for this plugin.
-pub(super) fn problems(world: &World<'_>, expectation: &mut Expectation, requirements: &v1::TopologyRequirement) {
+pub(super) fn problems(world: &World, expectation: &mut Expectation, requirements: &v1::TopologyRequirement) {
     let (requisite, preferred) = (&requirements.requisite, &requirements.preferred);
     expectation.problem_if(requisite.is_empty() && preferred.is_empty(), || {
         Problem::new(
@@ -73,7 +73,7 @@ pub(super) fn existing(expectation: &mut Expectation, state: &Volume, request: &
 
 /// The topology fits the requirement (specification lines 1090–1151); an empty one means everywhere.
 pub(super) fn marks(
-    world: &World<'_>,
+    world: &World,
     marks: &mut Vec<Mark>,
     requirements: &v1::TopologyRequirement,
     topology: &[v1::Topology],

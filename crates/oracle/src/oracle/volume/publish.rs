@@ -25,9 +25,9 @@ use crate::{
 
 /// What may be answered to NodePublishVolume.
 pub(super) fn expect_publish(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodePublishVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -66,7 +66,7 @@ pub(super) fn expect_publish(
 }
 
 /// A volume that was made for several capabilities can be used under each (specification lines 835–839).
-fn one_of_several(world: &World<'_>, expectation: &mut Expectation, state: &Volume, capability: &Capability) {
+fn one_of_several(world: &World, expectation: &mut Expectation, state: &Volume, capability: &Capability) {
     let Some(Request::CreateVolume(created)) =
         state.created.and_then(|call| world.operations.get(call)).map(Operation::request)
     else {
@@ -85,7 +85,7 @@ fn one_of_several(world: &World<'_>, expectation: &mut Expectation, state: &Volu
 fn staging(
     expectation: &mut Expectation,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodePublishVolumeRequest,
     _capability: &Capability,
 ) {
@@ -117,7 +117,7 @@ struct Row {
     second_target: bool,
 }
 
-fn row(world: &World<'_>, capability: &Capability) -> Row {
+fn row(world: &World, capability: &Capability) -> Row {
     let cells = |a, b, c, d, second_target| Row {
         same_target_same_arguments: a,
         same_target_other_arguments: b,
@@ -178,10 +178,10 @@ fn row(world: &World<'_>, capability: &Capability) -> Row {
 }
 
 fn second_publish(
-    world: &World<'_>,
+    world: &World,
     expectation: &mut Expectation,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodePublishVolumeRequest,
     capability: &Capability,
 ) {
@@ -240,7 +240,7 @@ fn second_publish(
 }
 
 fn same_target(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
     expectation: &mut Expectation,
     (held, request): (&Publication, &v1::NodePublishVolumeRequest),
@@ -303,7 +303,7 @@ fn is_attached_read_only(state: &Volume, request: &v1::NodePublishVolumeRequest)
     state.attachments.values().any(|one| one.read_only && one.context.as_ref().is_none_or(is_its))
 }
 
-fn arguments<'h>(world: &World<'h>, held: &Publication) -> Option<&'h v1::NodePublishVolumeRequest> {
+fn arguments<'w>(world: &'w World, held: &Publication) -> Option<&'w v1::NodePublishVolumeRequest> {
     match world.operations.get(held.by)?.request() {
         Request::NodePublishVolume(request) => Some(request),
         _ => None,
@@ -320,11 +320,7 @@ fn same_arguments(a: &v1::NodePublishVolumeRequest, b: &v1::NodePublishVolumeReq
 }
 
 /// The state after a publish that took effect.
-pub(super) fn effect_publish(
-    state: &Volume,
-    operation: &Operation<'_>,
-    request: &v1::NodePublishVolumeRequest,
-) -> Volume {
+pub(super) fn effect_publish(state: &Volume, operation: &Operation, request: &v1::NodePublishVolumeRequest) -> Volume {
     let mut after = state.clone();
     let Some(capability) = &request.volume_capability else { return after };
     let place = (operation.call.node.clone(), request.target_path.clone());
@@ -341,7 +337,7 @@ pub(super) fn effect_publish(
 /// What may be answered to NodeUnpublishVolume.
 pub(super) fn expect_unpublish(
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeUnpublishVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -378,7 +374,7 @@ pub(super) fn expect_unpublish(
 /// The state after an unpublish that took effect.
 pub(super) fn effect_unpublish(
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeUnpublishVolumeRequest,
 ) -> Volume {
     let mut after = state.clone();

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// All ways in which the call takes effect in the state.
-pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Applied<Volume> {
+pub(crate) fn apply(world: &World, state: &Volume, operation: &Operation) -> Applied<Volume> {
     let Some(answer) = operation.answer() else {
         // Lost: it took effect, whatever it would have said. Where nothing changes there is nothing to assume.
         let after = effect(world, state, operation);
@@ -56,7 +56,7 @@ pub(crate) fn apply(world: &World<'_>, state: &Volume, operation: &Operation<'_>
 }
 
 /// What may be answered to the call in the state.
-fn expect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Expectation {
+fn expect(world: &World, state: &Volume, operation: &Operation) -> Expectation {
     let mut expectation = match operation.request() {
         Request::CreateVolume(r) => create::expect(world, state, operation, r),
         Request::DeleteVolume(r) => delete::expect(world, state, operation, r),
@@ -79,7 +79,7 @@ fn expect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Expec
 }
 
 /// The state after the call, when it took effect and nothing else is known.
-fn effect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Volume {
+fn effect(world: &World, state: &Volume, operation: &Operation) -> Volume {
     match operation.request() {
         Request::CreateVolume(_) => create::effect(state, operation),
         Request::DeleteVolume(r) if state.existence_of(&r.volume_id) != Existence::Absent => state.clone().deleted(),
@@ -100,14 +100,14 @@ fn effect(world: &World<'_>, state: &Volume, operation: &Operation<'_>) -> Volum
 }
 
 /// Whether the node grows volumes of which the controller knows nothing: elsewhere it only follows.
-fn grows_on_nodes(world: &World<'_>) -> bool {
+fn grows_on_nodes(world: &World) -> bool {
     !world.has("Controller.EXPAND_VOLUME")
 }
 
 fn succeed(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     answer: Answer<'_>,
     mut marks: Vec<Mark>,
 ) -> Branch<Volume> {
@@ -156,9 +156,9 @@ fn succeed(
 
 /// A refusal may say more than its code.
 fn refusal_marks(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     answer: Answer<'_>,
     flawless: bool,
     marks: &mut Vec<Mark>,
@@ -176,7 +176,7 @@ fn refusal_marks(
 }
 
 /// The older single-node mode stays accepted beside the newer ones (specification lines 2486, 2762).
-fn modes(world: &World<'_>, operation: &Operation<'_>, marks: &mut Vec<Mark>) {
+fn modes(world: &World, operation: &Operation, marks: &mut Vec<Mark>) {
     let Request::NodePublishVolume(request) = operation.request() else { return };
     let mode = request.volume_capability.as_ref().and_then(|capability| capability.access_mode.as_ref());
     if world.has("Node.SINGLE_NODE_MULTI_WRITER") && mode.is_some_and(|mode| mode.mode == 1) {
@@ -190,7 +190,7 @@ pub(crate) fn exists(
     rule: RuleId,
     umbrella: RuleId,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     id: &str,
 ) {
     match state.existence_of(id) {

@@ -20,9 +20,9 @@ use crate::{
 
 /// What may be answered to NodeStageVolume.
 pub(super) fn expect_stage(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeStageVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -95,7 +95,7 @@ fn is_staged_elsewhere(state: &Volume, place: &Place) -> bool {
 }
 
 /// The state after a stage that took effect.
-pub(super) fn effect_stage(state: &Volume, operation: &Operation<'_>, request: &v1::NodeStageVolumeRequest) -> Volume {
+pub(super) fn effect_stage(state: &Volume, operation: &Operation, request: &v1::NodeStageVolumeRequest) -> Volume {
     let mut after = state.clone();
     let Some(capability) = &request.volume_capability else { return after };
     let place = (operation.call.node.clone(), request.staging_target_path.clone());
@@ -111,9 +111,9 @@ pub(super) fn effect_stage(state: &Volume, operation: &Operation<'_>, request: &
 
 /// What may be answered to NodeUnstageVolume.
 pub(super) fn expect_unstage(
-    world: &World<'_>,
+    world: &World,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     request: &v1::NodeUnstageVolumeRequest,
 ) -> Expectation {
     let mut expectation = Expectation { lenient: state.lenient, ..Expectation::default() };
@@ -155,11 +155,7 @@ pub(super) fn expect_unstage(
 }
 
 /// The state after an unstage that took effect.
-pub(super) fn effect_unstage(
-    state: &Volume,
-    operation: &Operation<'_>,
-    request: &v1::NodeUnstageVolumeRequest,
-) -> Volume {
+pub(super) fn effect_unstage(state: &Volume, operation: &Operation, request: &v1::NodeUnstageVolumeRequest) -> Volume {
     let mut after = state.clone();
     let place = (operation.call.node.clone(), request.staging_target_path.clone());
     after.stagings.remove(&place);
@@ -170,7 +166,7 @@ pub(super) fn effect_unstage(
     after
 }
 
-fn served(world: &World<'_>, expectation: &mut Expectation, rules: &[crate::spec::RuleId]) {
+fn served(world: &World, expectation: &mut Expectation, rules: &[crate::spec::RuleId]) {
     if world.has("Node.STAGE_UNSTAGE_VOLUME") {
         expectation.served.extend(rules);
     } else {
@@ -184,7 +180,7 @@ pub(super) fn missing_on_node(
     rule: crate::spec::RuleId,
     umbrella: crate::spec::RuleId,
     state: &Volume,
-    operation: &Operation<'_>,
+    operation: &Operation,
     id: &str,
 ) {
     match state.existence_of(id) {

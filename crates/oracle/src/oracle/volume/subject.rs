@@ -13,7 +13,7 @@ use super::{
     state::{Existence, Volume},
 };
 use crate::{
-    history::{Reply, Request},
+    history::{CallId, Reply, Request},
     rule,
     spec::RuleId,
 };
@@ -21,7 +21,7 @@ use crate::{
 impl Subject for Volume {
     const KIND: &'static str = "volume";
 
-    fn key(names: &Names, operation: &Operation<'_>) -> Option<Key> {
+    fn key(names: &Names, operation: &Operation) -> Option<Key> {
         names.volume_of(operation)
     }
 
@@ -37,16 +37,28 @@ impl Subject for Volume {
         self.existence == Existence::Absent
     }
 
+    fn is_unknown(&self) -> bool {
+        self.existence == Existence::Unknown
+    }
+
+    fn texts(&self, each: &mut dyn FnMut(&str)) {
+        self.id.iter().chain(&self.dead_ids).for_each(|id| each(id));
+    }
+
+    fn calls(&self) -> Vec<CallId> {
+        self.created.into_iter().chain(self.publications.values().map(|one| one.by)).collect()
+    }
+
     fn is_known_as(&self, id: &str) -> bool {
         self.existence_of(id) == Existence::Present && self.id.is_some()
     }
 
-    fn apply(world: &World<'_>, state: &Self, operation: &Operation<'_>) -> Applied<Self> {
+    fn apply(world: &World, state: &Self, operation: &Operation) -> Applied<Self> {
         rules::apply(world, state, operation)
     }
 
     /// What it was to put to a path, or to take from there, may be there in part.
-    fn cut_off(mut self, operation: &Operation<'_>) -> Self {
+    fn cut_off(mut self, operation: &Operation) -> Self {
         let node = || operation.call.node.clone();
         match operation.request() {
             Request::NodePublishVolume(r) => self.withdrawn.remove(&(node(), r.target_path.clone())),
@@ -64,7 +76,7 @@ impl Subject for Volume {
         Some((rule!("CTRL-CREATE-087"), &reply.volume.as_ref()?.volume_id))
     }
 
-    fn after_conviction(object: &Object<Self>, operation: &Operation<'_>, answer: Answer<'_>) -> Self {
+    fn after_conviction(object: &Object<Self>, operation: &Operation, answer: Answer<'_>) -> Self {
         let known = object.worlds.states().next().cloned().unwrap_or_else(Self::foreign);
         let confused = Self { id: known.id, dead_ids: known.dead_ids, ..Self::foreign() };
         let told = match (operation.request(), answer) {
