@@ -54,16 +54,16 @@ impl Judge {
             is_mentioned(id) || (kind == Kind::Volume && (sources.contains(id) || self.strays.knows(id)))
         });
         let names = &self.names;
-        retire(&mut self.snapshots, names, Kind::Snapshot, &is_mentioned, |_, object| {
+        retire(&mut self.snapshots, names, Kind::Snapshot, &is_mentioned, &HashSet::new(), |object| {
             let vanished =
                 object.worlds.states().any(|state| state.dead_ids.iter().any(|id| !names.is_reused_for_snapshots(id)));
             (vanished, BTreeSet::new())
         });
-        retire(&mut self.groups, names, Kind::Group, &is_mentioned, |_, _| Default::default());
+        retire(&mut self.groups, names, Kind::Group, &is_mentioned, &HashSet::new(), |_| Default::default());
         let placed = self.forget_places(&is_mentioned, &sources);
         let operations = &self.world.operations;
         let is_in_use = |text: &str| is_mentioned(text) || sources.contains(text);
-        retire_unless(&mut self.volumes, &self.names, Kind::Volume, &is_in_use, &placed, |_, object| {
+        retire(&mut self.volumes, &self.names, Kind::Volume, &is_in_use, &placed, |object| {
             let made_from = object.calls.iter().filter_map(|&call| restored(operations, call));
             (false, made_from.filter(|snapshot| is_mentioned(snapshot)).map(str::to_owned).collect())
         });
@@ -156,25 +156,15 @@ fn is_over<S: Subject>(key: &Key, object: &Object<S>, found: &HashSet<&str>, is_
         && (object.certainly(Subject::is_absent) || object.certainly(Subject::is_unknown))
 }
 
-fn retire<S: Subject>(
-    objects: &mut Objects<S>,
-    names: &Names,
-    kind: Kind,
-    is_mentioned: &dyn Fn(&str) -> bool,
-    leaves: impl Fn(&Key, &Object<S>) -> (bool, BTreeSet<String>),
-) {
-    retire_unless(objects, names, kind, is_mentioned, &HashSet::new(), leaves);
-}
-
 /// Forgets the objects that are over, but for some; `leaves` says what is left of one: whether ids that are certainly
 /// nobody's, and what it was made from.
-fn retire_unless<S: Subject>(
+fn retire<S: Subject>(
     objects: &mut Objects<S>,
     names: &Names,
     kind: Kind,
     is_in_use: &dyn Fn(&str) -> bool,
     kept: &HashSet<Key>,
-    leaves: impl Fn(&Key, &Object<S>) -> (bool, BTreeSet<String>),
+    leaves: impl Fn(&Object<S>) -> (bool, BTreeSet<String>),
 ) {
     let found: HashSet<&str> = names.found(kind).collect();
     objects.retire(|key, object| !kept.contains(key) && is_over(key, object, &found, is_in_use), leaves);

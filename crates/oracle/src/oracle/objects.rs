@@ -362,7 +362,7 @@ impl<S: Subject> Objects<S> {
     pub(super) fn retire(
         &mut self,
         is_over: impl Fn(&Key, &Object<S>) -> bool,
-        leaves: impl Fn(&Key, &Object<S>) -> (bool, BTreeSet<String>),
+        leaves: impl Fn(&Object<S>) -> (bool, BTreeSet<String>),
     ) {
         let mut living = BTreeSet::new();
         let (mut at, mut left) = (0, 0);
@@ -370,7 +370,7 @@ impl<S: Subject> Objects<S> {
         self.objects.retain(|key, object| {
             let is_over = is_over(key, object);
             if is_over {
-                let (vanished, made_from) = leaves(key, object);
+                let (vanished, made_from) = leaves(object);
                 if object.certainly(S::is_absent) {
                     gone.any = true;
                     gone.vanished |= vanished;
