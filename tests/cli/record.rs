@@ -157,7 +157,7 @@ async fn unknown_methods_metadata_and_streams_pass_untouched_and_cancelled_calls
     let path = directory.path().join("h.jsonl");
     let header = Header { format: FORMAT, recording: Some(Default::default()), ..Header::default() };
     let (journal, writing) = Journal::start(&path, header, "plugin", "n".into(), Rotation { bytes: 1 << 30 }).unwrap();
-    let proxy = Proxy::new(&Lane::Socket(Endpoint::Unix(upstream)), Duration::from_secs(5), journal).unwrap();
+    let proxy = Proxy::new(Lane::Socket(Endpoint::Unix(upstream)), Duration::from_secs(5), journal);
     let socket = Endpoint::Unix(directory.path().join("p.sock"));
     let listen = Listen::at(&socket).await.unwrap();
     let ending = CancellationToken::new();

@@ -1,134 +1,102 @@
-//! One call as it passes: its messages are read from copies of the bytes, which go on untouched.
+//! One call as it passes: its messages are put together from what its stream carries.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use http::{HeaderMap, HeaderValue, header};
+use prost::bytes::BytesMut;
 
-use http::HeaderMap;
-use prost::bytes::{Bytes, BytesMut};
-
-use super::journal::{Entry, Journal};
 use crate::{
-    history::{CallId, Lost, Request},
+    history::Request,
     spec::Rpc,
     sut::{Answer, LARGEST_ANSWER, reading},
 };
 
-/// What is known of a call that is under way; shared by its two directions.
-#[derive(Clone)]
-pub(super) struct Tap(Arc<Mutex<State>>);
-
-struct State {
+/// What is known of a call that is under way.
+pub(super) struct Call {
     rpc: Rpc,
-    journal: Journal,
     /// Bytes of a message that has not come whole.
     buffer: BytesMut,
-    /// Set once the request was understood and journalled.
-    call: Option<CallId>,
+    /// Whether its request was understood.
+    understood: bool,
+    /// Whether the answer has begun.
+    begun: bool,
     /// Messages of the answer.
     messages: Vec<Vec<u8>>,
     /// How many bytes of the answer were kept.
     taken: usize,
-    /// Nothing more of the call is journalled.
-    closed: bool,
 }
 
-impl Tap {
-    pub(super) fn new(rpc: Rpc, journal: Journal) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            rpc,
-            journal,
-            buffer: BytesMut::new(),
-            call: None,
-            messages: Vec::new(),
-            taken: 0,
-            closed: false,
-        })))
+impl Call {
+    pub(super) fn new(rpc: Rpc) -> Self {
+        Self { rpc, buffer: BytesMut::new(), understood: false, begun: false, messages: Vec::new(), taken: 0 }
     }
 
-    /// Bytes of the request are about to go on to the driver.
-    pub(super) fn request(&self, bytes: &Bytes) {
-        let mut state = self.state();
-        if state.closed || state.call.is_some() {
-            return;
+    /// Where it was sent.
+    pub(super) const fn rpc(&self) -> Rpc {
+        self.rpc
+    }
+
+    /// Whether its request was understood; of others nothing is said.
+    pub(super) const fn is_understood(&self) -> bool {
+        self.understood
+    }
+
+    /// Bytes of the request pass: the request, once it is whole.
+    ///
+    /// # Errors
+    ///
+    /// When they are no request of this RPC.
+    pub(super) fn request(&mut self, bytes: &[u8]) -> Result<Option<Request>, String> {
+        if self.understood {
+            return Ok(None);
         }
-        state.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() > LARGEST_ANSWER {
+            return Err("a request that is too large to be kept".to_owned());
+        }
         let mut messages = Vec::new();
-        let read = match state.buffer.len() > LARGEST_ANSWER {
-            true => Err("a request that is too large to be kept".to_owned()),
-            false => reading::split(&mut state.buffer, &mut messages),
-        };
-        let request = match (read, messages.first()) {
-            (Ok(()), None) => return,
-            (Ok(()), Some(message)) => Request::decode(state.rpc, message).map_err(|error| error.to_string()),
-            (Err(problem), _) => Err(problem),
-        };
-        state.buffer.clear();
-        match request {
-            // It is in the journal's queue before the driver can have seen its last byte.
-            Ok(request) => state.call = Some(state.journal.call(request)),
-            Err(problem) => {
-                state.closed = true;
-                state.journal.enter(Entry::NotUnderstood { rpc: state.rpc, problem });
+        reading::split(&mut self.buffer, &mut messages)?;
+        let Some(message) = messages.first() else { return Ok(None) };
+        let request = Request::decode(self.rpc, message).map_err(|error| error.to_string())?;
+        self.buffer.clear();
+        self.understood = true;
+        Ok(Some(request))
+    }
+
+    /// Headers of the answer pass, its first ones or its last: how the call ended, if they say so.
+    pub(super) fn head(&mut self, status: Option<u16>, fields: &HeaderMap) -> Option<Answer> {
+        if !self.begun {
+            match status {
+                // What comes before the answer proper.
+                Some(100..200) => return None,
+                Some(200) => {}
+                Some(other) => return Some(Answer::Garbage(format!("HTTP status {other}"))),
+                None => return Some(Answer::Garbage("an answer without an HTTP status".to_owned())),
+            }
+            self.begun = true;
+            let content_type = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+            if !content_type.starts_with(b"application/grpc") {
+                return Some(Answer::Garbage(format!("content-type {:?}", String::from_utf8_lossy(content_type))));
+            }
+            // The head may be the whole of it.
+            if !fields.contains_key("grpc-status") {
+                return None;
             }
         }
+        Some(match self.buffer.is_empty() {
+            true => reading::conclude(self.rpc, fields, &self.messages),
+            false => Answer::Garbage(format!("a message cut off after {} bytes", self.buffer.len())),
+        })
     }
 
-    /// Bytes of the answer pass.
-    pub(super) fn answer(&self, bytes: &Bytes) {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        if state.closed || state.call.is_none() {
-            return;
+    /// Bytes of the answer pass: how the call ended, if they are nothing that can be kept.
+    pub(super) fn answer(&mut self, bytes: &[u8]) -> Option<Answer> {
+        if !self.understood {
+            return None;
         }
-        state.taken += bytes.len();
-        if state.taken > LARGEST_ANSWER {
-            return state.close(Answer::Garbage(format!("an answer of more than {LARGEST_ANSWER} bytes")));
+        self.taken += bytes.len();
+        if self.taken > LARGEST_ANSWER {
+            return Some(Answer::Garbage(format!("an answer of more than {LARGEST_ANSWER} bytes")));
         }
-        state.buffer.extend_from_slice(bytes);
-        if let Err(problem) = reading::split(&mut state.buffer, &mut state.messages) {
-            state.close(Answer::Garbage(problem));
-        }
-    }
-
-    /// The status has come: in trailers, or in the headers of an answer without a message.
-    pub(super) fn status(&self, trailers: &HeaderMap) {
-        let mut state = self.state();
-        let answer = match state.buffer.is_empty() {
-            true => reading::conclude(state.rpc, trailers, &state.messages),
-            false => Answer::Garbage(format!("a message cut off after {} bytes", state.buffer.len())),
-        };
-        state.close(answer);
-    }
-
-    /// Something came in place of a gRPC answer.
-    pub(super) fn garbage(&self, what: String) {
-        self.state().close(Answer::Garbage(what));
-    }
-
-    /// Nothing more will be known of the call.
-    pub(super) fn lost(&self, lost: Lost) {
-        self.state().close(Answer::Lost(lost));
-    }
-
-    /// A panic elsewhere leaves at worst a call that is journalled as cancelled.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn close(&mut self, answer: Answer) {
-        if let (false, Some(call)) = (self.closed, self.call) {
-            self.journal.enter(Entry::Answer { call, answer });
-        }
-        self.closed = true;
-        self.messages = Vec::new();
-        self.buffer = BytesMut::new();
-    }
-}
-
-impl Drop for State {
-    /// The client went away: both directions were dropped before a status had passed.
-    fn drop(&mut self) {
-        self.close(Answer::Lost(Lost::Cancelled));
+        self.buffer.extend_from_slice(bytes);
+        reading::split(&mut self.buffer, &mut self.messages).err().map(Answer::Garbage)
     }
 }
