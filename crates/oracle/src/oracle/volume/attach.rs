@@ -262,8 +262,7 @@ pub(super) fn expect_unpublish(
     if operation.invented(node) {
         expectation.problems.push(
             // That OK is the better answer is said by `unpublish_marks`.
-            Problem::new(rule!("CTRL-UNPUBLISH-022"), "the node cannot be found", &[])
-                .or(&[NotFound])
+            Problem::new(rule!("CTRL-UNPUBLISH-022"), "the node cannot be found", &[NotFound])
                 .warn_on(&[InvalidArgument])
                 .ok_allowed(),
         );
