@@ -30,8 +30,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no connection to give, and between looks at what is under way.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// How many bytes are taken at a time.
+/// How many bytes are taken at a time, at most and at least where there are so many. Small pieces share one allocation.
 const BITE: usize = 64 * 1024;
+const MORSEL: usize = 8 * 1024;
 
 /// The proxy; cheap to clone.
 #[derive(Clone)]
@@ -137,7 +138,9 @@ async fn pass(
 ) -> End {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(BITE);
+        if buffer.capacity() < MORSEL {
+            buffer.reserve(BITE);
+        }
         match source.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => {
                 // The end passes on too.
