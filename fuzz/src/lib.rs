@@ -2,6 +2,7 @@
 //!
 //! Also a module of the crate's own tests, which run every corpus file and their own random programs through it.
 
+pub mod conversation;
 pub mod driver;
 pub mod judged;
 mod message;

@@ -94,9 +94,9 @@ pub(super) async fn run(arguments: RecordArguments) -> Result<Exit, Failure> {
     let (journal, writing) =
         Journal::start(&arguments.history, header, arguments.component.name(), arguments.node.clone(), rotation)
             .map_err(Failure::usage)?;
-    let proxy = Proxy::new(&upstream, PATIENCE, journal).map_err(Failure::usage)?;
-    let latency = proxy.latency().clone();
     anstream::eprintln!("recording {listen} -> {upstream:?} into {}; end with Ctrl-C", arguments.history.display());
+    let proxy = Proxy::new(upstream, PATIENCE, journal);
+    let latency = proxy.latency().clone();
     let ending = cancelled_by_signals();
     let watch = async {
         while !writing.has_ended() {
@@ -113,7 +113,7 @@ pub(super) async fn run(arguments: RecordArguments) -> Result<Exit, Failure> {
     let files: Vec<String> = summary.files.iter().map(|file| file.display().to_string()).collect();
     anstream::println!("{} calls recorded, {latency}", summary.calls);
     if let Some((count, last)) = summary.not_understood {
-        anstream::println!("{count} requests passed that are no CSI 1.12 messages, the last to {last}");
+        anstream::println!("{count} times something passed that is no CSI 1.12 message, last: {last}");
     }
     anstream::println!("next: csi-certify judge {}", files.join(" "));
     Ok(Exit::Conformant)

@@ -118,6 +118,42 @@ fn a_run_through_the_recorder_has_the_verdict_of_a_direct_one_and_so_has_the_rec
     assert!(held > 250, "{held} rules are judged from the recording");
 }
 
+#[test]
+fn an_orchestrator_behind_the_recorder_gets_as_far_as_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    let driver = ["driver", "--endpoint", &text("d.sock"), "--runtime", "memory", "--state-dir", &text("state")];
+    let _running = Running::start(&driver);
+    wait_for(&path("d.sock"));
+    let recorder = Running::start(&[
+        "record",
+        "--listen",
+        &text("p.sock"),
+        "--upstream",
+        &text("d.sock"),
+        "--history",
+        &text("h.jsonl"),
+    ]);
+    wait_for(&path("p.sock"));
+    let outcomes = ["d.sock", "p.sock"].map(|socket| {
+        let workload = ["--nodes", "1", "--volumes", "3", "--pods", "5", "--seed", "3", "--time-scale", "200"];
+        let output = certify(&[&["orchestrate", "--endpoint", &text(socket)], &workload[..]].concat());
+        assert_eq!(code(&output), 0, "{socket}: {}", errors(&output));
+        // What was asked for and what came of it; how long it took is the machine's.
+        let told = errors(&output);
+        let outcome = told.lines().find(|line| line.contains("ran in the end")).unwrap_or_else(|| panic!("{told}"));
+        outcome.split("; steady after").next().unwrap().to_owned()
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert!(outcomes[0].contains(", 0 stuck"), "{}", outcomes[0]);
+    assert_eq!(recorder.end(rustix::process::Signal::INT).0, Some(0));
+    let judged = certify(&["judge", &text("h.jsonl"), "--json", &text("judged.json")]);
+    assert_eq!(code(&judged), 0, "{judged:?}");
+    let exercised = json(&path("judged.json"))["coverage"]["exercised"].as_u64().unwrap();
+    assert!(exercised > 100, "{exercised} rules are judged from the recording");
+}
+
 /// Sends back what it gets, with the request's metadata, two messages and trailers of its own.
 async fn echo(
     request: http::Request<hyper::body::Incoming>,
@@ -157,7 +193,7 @@ async fn unknown_methods_metadata_and_streams_pass_untouched_and_cancelled_calls
     let path = directory.path().join("h.jsonl");
     let header = Header { format: FORMAT, recording: Some(Default::default()), ..Header::default() };
     let (journal, writing) = Journal::start(&path, header, "plugin", "n".into(), Rotation { bytes: 1 << 30 }).unwrap();
-    let proxy = Proxy::new(&Lane::Socket(Endpoint::Unix(upstream)), Duration::from_secs(5), journal).unwrap();
+    let proxy = Proxy::new(Lane::Socket(Endpoint::Unix(upstream)), Duration::from_secs(5), journal);
     let socket = Endpoint::Unix(directory.path().join("p.sock"));
     let listen = Listen::at(&socket).await.unwrap();
     let ending = CancellationToken::new();

@@ -2,7 +2,7 @@
 
 use csi_certify::{explore::Bytes, mountpod::protocol::Policy};
 
-use crate::fuzz::{driver, judged, parsers, pod_records, refcount, rpc_request, wire};
+use crate::fuzz::{conversation, driver, judged, parsers, pod_records, refcount, rpc_request, wire};
 
 fn each(target: &str, run: impl Fn(&[u8])) {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -21,6 +21,7 @@ fn every_corpus_file_passes() {
     each("judge", judged::run);
     each("rpc_request", rpc_request::run);
     each("wire", wire::run);
+    each("conversation", conversation::run);
     each("driver_program", |bytes| {
         let (program, failure) = driver::run_drawn(&Policy::default(), &mut Bytes::new(bytes), 16);
         assert_eq!(failure, None, "{program:#?}");

@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use super::{Severity, judge};
+use super::{RuleStatus, Severity, judge};
 use crate::{
     csi::v1::{
         self,
@@ -115,6 +115,78 @@ fn an_access_mode_that_is_refused_each_time_was_not_to_be_promised() {
             written.refused(attach(&id, mount(mode)), code);
         }
         assert_eq!(written.broken(Severity::Violation), expected, "{mode:?} {refusals} {code:?} {other_is_fine}");
+    }
+}
+
+#[test]
+fn the_older_mode_stays_accepted_beside_the_newer_ones() {
+    use Mode::{MultiNodeMultiWriter, SingleNodeSingleWriter, SingleNodeWriter};
+    for (newer, other, expected) in [
+        (true, SingleNodeSingleWriter, &["CTRL-CREATE-030", "NODE-CAPS-008", "NODE-PUBLISH-036"][..]),
+        // A plugin without the newer modes made no such promise.
+        (false, MultiNodeMultiWriter, &["CTRL-CREATE-030"]),
+    ] {
+        let written = Written::with(&[], if newer { &[node::rpc::Type::SingleNodeMultiWriter] } else { &[] });
+        for (at, mode) in [other, SingleNodeWriter, SingleNodeWriter].into_iter().enumerate() {
+            let id = format!("volume-{at}");
+            written.create(&id, mount(mode));
+            let publish = v1::NodePublishVolumeRequest {
+                target_path: format!("/{id}"),
+                volume_id: id,
+                volume_capability: Some(mount(mode)),
+                ..Default::default()
+            };
+            match mode {
+                SingleNodeWriter => written.refused(publish, Code::InvalidArgument),
+                _ => written.ok(publish, v1::NodePublishVolumeResponse {}),
+            }
+        }
+        let rules = judge(&written.0.finish().0).rules;
+        let broken = rules.iter().filter(|one| one.status == RuleStatus::Broken).map(|one| one.rule.as_str());
+        assert_eq!(broken.collect::<Vec<_>>(), expected, "{newer}");
+    }
+}
+
+#[test]
+fn a_volume_in_the_place_of_the_nodes_is_accessible_there() {
+    let within = |zone: &str| v1::Topology { segments: [("zone".to_owned(), zone.to_owned())].into() };
+    // One refusal may be an accident, what is somewhere else may well be refused, and so may everything.
+    for (refusals, zone, others_fare_well, expected) in
+        [(2, "1", true, &["CTRL-CREATE-111"][..]), (1, "1", true, &[]), (2, "2", true, &[]), (2, "1", false, &[])]
+    {
+        let written = Written::with(&[], &[]);
+        let kind = v1::plugin_capability::service::Type::VolumeAccessibilityConstraints.into();
+        let service = v1::plugin_capability::Type::Service(v1::plugin_capability::Service { r#type: kind });
+        let capabilities = vec![v1::PluginCapability { r#type: Some(service) }];
+        written.ok(v1::GetPluginCapabilitiesRequest {}, v1::GetPluginCapabilitiesResponse { capabilities });
+        let accessible_topology = Some(within("1"));
+        let info = v1::NodeGetInfoResponse { node_id: NODE.into(), accessible_topology, ..Default::default() };
+        written.ok(v1::NodeGetInfoRequest {}, info);
+        let anywhere = others_fare_well.then_some(None);
+        let placed = (0..refusals).map(|_| Some(within(zone)));
+        for (at, place) in anywhere.into_iter().chain(placed).enumerate() {
+            let id = format!("volume-{at}");
+            let accessibility_requirements = place
+                .clone()
+                .map(|place| v1::TopologyRequirement { requisite: vec![place.clone()], preferred: vec![place] });
+            let request =
+                v1::CreateVolumeRequest { accessibility_requirements, ..create(&id, mount(Mode::SingleNodeWriter)) };
+            let is_placed = place.is_some();
+            let accessible_topology = place.into_iter().collect();
+            let volume = Some(v1::Volume { volume_id: id.clone(), accessible_topology, ..Default::default() });
+            written.ok(request, v1::CreateVolumeResponse { volume });
+            let publish = v1::NodePublishVolumeRequest {
+                target_path: format!("/{id}"),
+                volume_id: id,
+                volume_capability: Some(mount(Mode::SingleNodeWriter)),
+                ..Default::default()
+            };
+            match is_placed {
+                true => written.refused(publish, Code::FailedPrecondition),
+                false => written.ok(publish, v1::NodePublishVolumeResponse {}),
+            }
+        }
+        assert_eq!(written.broken(Severity::Violation), expected, "{refusals} {zone} {others_fare_well}");
     }
 }
 

@@ -113,7 +113,7 @@ fn ids_of_nodes_have_a_limit_of_their_own() {
             ..Default::default()
         };
         let blamed = blamed(request, Some(&node_id), Code::InvalidArgument);
-        assert_eq!(blamed.contains(&"CTRL-UNPUBLISH-008"), !excused, "{length} bytes: {blamed:?}");
+        assert_eq!(blamed.contains(&"CTRL-UNPUBLISH-022"), !excused, "{length} bytes: {blamed:?}");
     }
 }
 

@@ -359,7 +359,8 @@ impl Judge {
             .collect();
         self.ledger.enter(marks, &Place::default());
         let listed = std::mem::take(&mut self.lists).close();
-        for (mark, place) in listed.into_iter().chain(std::mem::take(&mut self.denied).close()) {
+        let denied = std::mem::take(&mut self.denied).close(self.world.has("Node.SINGLE_NODE_MULTI_WRITER"));
+        for (mark, place) in listed.into_iter().chain(denied) {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");

@@ -11,6 +11,9 @@ use crate::{
     spec::Rpc,
 };
 
+/// What a plugin is told of a volume in words of its own.
+type Parameters = BTreeMap<String, String>;
+
 /// What is known of the plugin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Knowledge {
@@ -33,7 +36,9 @@ pub(crate) struct Knowledge {
     /// The smallest volume that GetCapacity speaks of.
     pub(crate) minimum_volume_size: Option<i64>,
     /// Parameter maps with which a volume was created.
-    pub(crate) accepted_parameters: BTreeSet<BTreeMap<String, String>>,
+    pub(crate) accepted_parameters: BTreeSet<Parameters>,
+    /// The same, each with the mutable parameters beside it.
+    pub(crate) accepted_together: BTreeSet<(Parameters, Parameters)>,
 }
 
 /// What is being gathered: calls end in another order than they begin, and the order of their beginnings counts.
@@ -145,6 +150,7 @@ impl Knowledge {
                     self.supported.insert(Capability::from(only));
                 }
                 self.accepted_parameters.insert(request.parameters.clone());
+                self.accepted_together.insert((request.parameters.clone(), request.mutable_parameters.clone()));
             }
             (Request::ValidateVolumeCapabilities(_), Reply::ValidateVolumeCapabilities(validated)) => {
                 if let Some(confirmed) = &validated.confirmed {

@@ -30,6 +30,8 @@ pub(crate) struct Problem {
     warned: Vec<Code>,
     /// What OK would mean.
     ok: IfOk,
+    /// The rule that OK breaks, where it is another than the one that names the codes.
+    ok_breaks: Option<RuleId>,
 }
 
 /// What it means that a call was answered OK although there is a [`Problem`].
@@ -54,6 +56,7 @@ impl Problem {
             or: Vec::new(),
             warned: Vec::new(),
             ok: IfOk::Broken,
+            ok_breaks: None,
         }
     }
 
@@ -72,6 +75,12 @@ impl Problem {
     /// Lets further codes pass with a warning.
     pub(crate) fn warn_on(mut self, codes: &[Code]) -> Self {
         self.warned.extend(codes);
+        self
+    }
+
+    /// OK breaks this rule first of all: a refusal with another code is the lesser fault.
+    pub(crate) fn ok_breaks(mut self, rule: RuleId) -> Self {
+        self.ok_breaks = Some(rule);
         self
     }
 
@@ -160,7 +169,11 @@ impl Expectation {
 
     fn rule_on_ok(&self, answer: Answer<'_>, mut marks: Vec<Mark>) -> Ruling {
         if let Some(problem) = self.problems.iter().find(|problem| problem.ok == IfOk::Broken) {
-            return Ruling::Struck(self.strike(problem, answer));
+            let mut strike = self.strike(problem, answer);
+            if let Some(rule) = problem.ok_breaks {
+                strike.also.push(std::mem::replace(&mut strike.rule, rule));
+            }
+            return Ruling::Struck(strike);
         }
         for problem in self.problems.iter().filter(|problem| problem.ok == IfOk::Warned) {
             marks.push(Mark::Warned(self.strike(problem, answer)));
@@ -176,7 +189,7 @@ impl Expectation {
             // With several things wrong nobody can say which of them was seen.
             if self.problems.len() == 1 {
                 marks.push(Mark::Held(problem.rule));
-                marks.extend(problem.also.iter().map(|&rule| Mark::Held(rule)));
+                marks.extend(problem.also.iter().chain(&problem.ok_breaks).map(|&rule| Mark::Held(rule)));
             }
             return Ruling::Refused(marks);
         }

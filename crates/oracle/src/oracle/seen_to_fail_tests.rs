@@ -417,6 +417,40 @@ fn attachments() {
 }
 
 #[test]
+fn a_single_writer_on_two_nodes() {
+    let plugin = Plugin::with(&[Controller::PublishUnpublishVolume], &[]);
+    plugin.created_for("a", SingleNodeSingleWriter);
+    for node in ["node", "other"] {
+        let volume_capability = Some(capability(SingleNodeSingleWriter));
+        let request = v1::ControllerPublishVolumeRequest { volume_capability, ..attach(node) };
+        plugin.ok(request, v1::ControllerPublishVolumeResponse::default());
+    }
+    breaks(&["CTRL-CREATE-070"], plugin);
+}
+
+#[test]
+fn a_key_that_either_map_may_have_and_not_both() {
+    let tier = |tier: &str| BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+    let made_with = |parameters, mutable_parameters| v1::CreateVolumeRequest {
+        parameters,
+        mutable_parameters,
+        ..create("", SingleNodeWriter)
+    };
+    for (fixed_is_fine, broken) in [(true, true), (false, false)] {
+        let plugin = Plugin::with(&[Controller::ModifyVolume], &[]);
+        let named = |name: &str, request| v1::CreateVolumeRequest { name: name.into(), ..request };
+        plugin.ok(named("a", made_with(BTreeMap::new(), tier("fast"))), volume("a"));
+        let fixed = named("b", made_with(tier("slow"), BTreeMap::new()));
+        match fixed_is_fine {
+            true => plugin.ok(fixed, volume("b")),
+            false => plugin.refused(fixed, Code::InvalidArgument, "tier can be modified"),
+        }
+        plugin.refused(named("c", made_with(tier("slow"), tier("fast"))), Code::InvalidArgument, "tier is given twice");
+        assert_eq!(plugin.broken().contains("CTRL-CREATE-009"), broken, "{fixed_is_fine}");
+    }
+}
+
+#[test]
 fn rpcs_without_a_handler() {
     let plugin = Plugin::with(&[], &[]);
     let service = |kind: plugin::service::Type| plugin::Type::Service(plugin::Service { r#type: kind.into() });

@@ -222,7 +222,8 @@ fn expect_create(
             "the source volume does not exist",
             &[NotFound, InvalidArgument, FailedPrecondition],
         )
-        .also(&[rule!("CTRL-SNAPCREATE-019"), rule!("CTRL-SNAPCREATE-046")])
+        .also(&[rule!("CTRL-SNAPCREATE-046")])
+        .ok_breaks(rule!("CTRL-SNAPCREATE-019"))
     });
     if around.existence == Existence::Present {
         expectation.untrue.push((NotFound, rule!("CTRL-SNAPCREATE-047"), "the source volume exists"));

@@ -3,24 +3,20 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
+use prost::bytes::Bytes;
 use thiserror::Error;
 
-use crate::{
-    history::{CallId, Header, Recorder, Recording, Request, Writer},
-    spec::Rpc,
-    sut::Answer,
+use super::{
+    conversation::Way,
+    minutes::Minutes,
+    queue::{Happening, Queue, Reading},
 };
-
-/// How many entries may wait for the disk before the traffic has to wait too.
-const QUEUE: usize = 4096;
+use crate::history::{Header, Lost, Recorder, Recording, Writer};
 
 /// How long an entry may stay in this process before it is handed to the operating system.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -52,35 +48,21 @@ pub enum JournalError {
     Ended,
 }
 
-/// Something to be journalled.
-#[derive(Debug)]
-pub(super) enum Entry {
-    /// A request is about to be passed on.
-    Request(Request),
-    /// What the driver answered, or why nothing came.
-    Answer {
-        /// The call.
-        call: CallId,
-        /// How it ended.
-        answer: Answer,
-    },
-    /// A request that passed without having been understood.
-    NotUnderstood {
-        /// Where it was sent.
-        rpc: Rpc,
-        /// Why.
-        problem: String,
-    },
-}
-
-/// Takes entries from any number of connections; cheap to clone.
+/// Listens to any number of connections; cheap to clone.
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
 
+/// What passes over one connection; when it is dropped, the connection is gone.
+pub(super) struct Listening {
+    journal: Journal,
+    connection: u64,
+    /// What becomes of calls that are under way at the end.
+    lost: Mutex<Lost>,
+}
+
 struct Shared {
     began: Instant,
-    /// The number of the next call, and the way to the thread: one lock, so that the thread meets calls in their order.
-    queue: Mutex<(u64, SyncSender<(u64, Entry)>)>,
+    queue: Arc<Queue>,
 }
 
 /// The thread behind a journal.
@@ -93,7 +75,7 @@ pub struct Writing {
 pub struct Summary {
     /// Calls that were understood.
     pub calls: u64,
-    /// Requests that passed without having been understood, and why the last was not.
+    /// What passed without having been understood, requests and whole connections, and why the last was not.
     pub not_understood: Option<(u64, String)>,
     /// The files, in order.
     pub files: Vec<PathBuf>,
@@ -116,35 +98,54 @@ impl Journal {
     ) -> Result<(Self, Writing), JournalError> {
         let mut pages = Pages { path: path.to_owned(), header, rotation, files: Vec::new() };
         let recorder = Recorder::on_disk(pages.header.clone(), pages.next()?);
-        let (sender, receiver) = sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
+        let source = Reading(queue.clone());
+        let minutes = Minutes::new(recorder, instance, node);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write(&receiver, &recorder, pages, instance, &node))
+            .spawn(move || write(&source, minutes, pages))
             .map_err(|error| JournalError::Write { path: path.to_owned(), error })?;
-        let shared = Shared { began: Instant::now(), queue: Mutex::new((0, sender)) };
-        Ok((Self(Arc::new(shared)), Writing { thread }))
+        Ok((Self(Arc::new(Shared { began: Instant::now(), queue })), Writing { thread }))
     }
 
-    /// Journals a request, and numbers its call.
-    pub(super) fn call(&self, request: Request) -> CallId {
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = CallId(queue.0);
-        queue.0 += 1;
-        self.send(&queue.1, Entry::Request(request));
-        id
+    /// Begins to listen to a connection.
+    pub(super) fn listen(&self) -> Listening {
+        let connection = self.0.queue.number();
+        Listening { journal: self.clone(), connection, lost: Mutex::new(Lost::Cancelled) }
     }
 
-    /// Journals anything else.
-    pub(super) fn enter(&self, entry: Entry) {
-        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(&queue.1, entry);
+    /// Whether everything is written, and no call under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.queue.is_idle()
     }
 
-    /// A full queue makes the traffic wait: memory is bounded, and nothing is left out.
-    fn send(&self, sender: &SyncSender<(u64, Entry)>, entry: Entry) {
-        let at = self.0.began.elapsed().as_micros() as u64;
-        // Without a thread nothing can be journalled; `Writing::end` tells why.
-        let _ = sender.send((at, entry));
+    fn enter(&self, connection: u64, happening: Happening) {
+        self.0.queue.enter(self.0.began.elapsed().as_micros() as u64, connection, happening);
+    }
+}
+
+impl Listening {
+    /// Bytes are about to be passed on: they are in the queue before anybody can answer them.
+    pub(super) fn passing(&self, way: Way, bytes: Bytes) {
+        self.journal.enter(self.connection, Happening::Passing(way, bytes));
+    }
+
+    /// The driver broke the connection off, or was never there.
+    pub(super) fn cut_off(&self) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Lost::Connection;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let lost = *self.lost.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.journal.enter(self.connection, Happening::Gone(lost));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.complete();
     }
 }
 
@@ -164,47 +165,22 @@ impl Writing {
     }
 }
 
-fn write(
-    entries: &Receiver<(u64, Entry)>,
-    recorder: &Recorder,
-    mut pages: Pages,
-    instance: &str,
-    node: &str,
-) -> Result<Summary, JournalError> {
-    let mut summary = Summary::default();
+fn write(source: &Reading, mut minutes: Minutes, mut pages: Pages) -> Result<Summary, JournalError> {
     let mut flushed = Instant::now();
-    loop {
-        let entry = entries.recv_timeout(FLUSH_EVERY);
-        if let Ok((at, entry)) = &entry {
-            recorder.turn_to(*at);
-            match entry {
-                Entry::Request(request) => {
-                    let node = if request.rpc().is_node() { node } else { "" };
-                    recorder.call(instance, node, "", request);
-                    summary.calls += 1;
-                }
-                Entry::Answer { call, answer } => answer.record(recorder, *call),
-                Entry::NotUnderstood { rpc, problem } => {
-                    let (count, last) = summary.not_understood.get_or_insert_default();
-                    *count += 1;
-                    *last = format!("{rpc}: {problem}");
-                }
+    while let Some(entries) = source.next(minutes.under_way()) {
+        for (at, connection, happening) in entries {
+            minutes.take(at, connection, happening);
+            if minutes.recorder.written() > pages.rotation.bytes {
+                pages.turn(&minutes.recorder)?;
             }
         }
-        if matches!(entry, Err(RecvTimeoutError::Disconnected)) {
-            break;
-        }
-        if recorder.written() > pages.rotation.bytes {
-            pages.turn(recorder)?;
-        }
         if flushed.elapsed() > FLUSH_EVERY {
-            recorder.flush().map_err(|error| pages.failed(error))?;
+            minutes.recorder.flush().map_err(|error| pages.failed(error))?;
             flushed = Instant::now();
         }
     }
-    recorder.flush().map_err(|error| pages.failed(error))?;
-    summary.files = pages.files;
-    Ok(summary)
+    minutes.recorder.flush().map_err(|error| pages.failed(error))?;
+    Ok(Summary { files: pages.files, ..minutes.summary })
 }
 
 /// The files of a recording: `history.jsonl`, then `history.2.jsonl` and so on.
@@ -250,10 +226,10 @@ fn numbered(path: &Path, part: u32) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::conversation::tests::Wire, *};
     use crate::{
-        csi::v1,
         history::{EventKind, FORMAT, History},
+        spec::Rpc,
     };
 
     fn header() -> Header {
@@ -267,11 +243,15 @@ mod tests {
         let path = directory.path().join("history.jsonl");
         let (journal, writing) =
             Journal::start(&path, header(), "plugin", "n".into(), Rotation { bytes: 2000 }).unwrap();
-        for _ in 0..50 {
-            let call = journal.call(v1::ProbeRequest {}.into());
-            journal.enter(Entry::Answer { call, answer: Answer::Reply(v1::ProbeResponse::default().into()) });
+        let listening = journal.listen();
+        let mut wire = Wire::default();
+        listening.passing(Way::Request, wire.preface());
+        for call in 0..50 {
+            let stream = 2 * call + 1;
+            listening.passing(Way::Request, wire.request(stream, Rpc::Probe, b"\0\0\0\0\0"));
+            listening.passing(Way::Answer, wire.answer(stream, b"\0\0\0\0\0", "0"));
         }
-        drop(journal);
+        drop((journal, listening));
         let summary = writing.end().unwrap();
         assert_eq!(summary.calls, 50);
         assert!(summary.files.len() > 2, "{:?}", summary.files);

@@ -1,4 +1,4 @@
-//! How much a call waits for the proxy itself.
+//! How long the proxy itself holds up what passes.
 
 use std::{
     fmt,
@@ -9,21 +9,21 @@ use std::{
 /// Counts by powers of two of a microsecond.
 const BUCKETS: usize = 32;
 
-/// The time that calls spent in this process, apart from waiting for the driver and the client.
+/// The time from reading bytes until they were handed on; a call has at least two such passages, there and back.
 #[derive(Debug, Default)]
 pub struct Latency {
     buckets: [AtomicU64; BUCKETS],
 }
 
 impl Latency {
-    /// Enters the time of one call.
+    /// Enters the time of one passage.
     pub fn enter(&self, spent: Duration) {
         let microseconds = spent.as_micros() as u64;
         let bucket = (u64::BITS - microseconds.leading_zeros()) as usize;
         self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A bound that this share of the calls, in percent, did not exceed; nothing without calls.
+    /// A bound that this share of the passages, in percent, did not exceed; nothing without any.
     pub fn percentile(&self, percent: u64) -> Option<Duration> {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let total: u64 = counts.iter().sum();
@@ -41,9 +41,9 @@ impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.percentile(50), self.percentile(99)) {
             (Some(half), Some(most)) => {
-                write!(f, "added latency below {half:?} for half of the calls, below {most:?} for 99 %")
+                write!(f, "added latency below {half:?} each way for half of what passed, below {most:?} for 99 %")
             }
-            _ => f.write_str("no calls"),
+            _ => f.write_str("nothing passed"),
         }
     }
 }

@@ -9,8 +9,7 @@ use std::{
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::proxy::Connection;
-use crate::sut::Endpoint;
+use crate::sut::{Endpoint, reading::Stream};
 
 /// A socket that is listened on; a file of it is removed on drop.
 #[derive(Debug)]
@@ -64,13 +63,13 @@ impl Listen {
     /// # Errors
     ///
     /// When the system has none to give, for example for want of file descriptors.
-    pub(super) async fn accept(&self) -> io::Result<Connection> {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Unix(listener, _) => Ok(Connection::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
             Self::Tcp(listener) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Ok(Connection::Tcp(stream))
+                Ok(Stream::Tcp(stream))
             }
         }
     }

@@ -1,65 +1,55 @@
-//! Passes HTTP/2 requests on to the driver and its answers back, and lets taps look at the bytes.
+//! Passes bytes on between clients and the driver as they come, and lets the journal listen.
 
 use std::{
     convert::Infallible,
+    io,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, Response, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prost::bytes::Bytes;
+use prost::bytes::{Bytes, BytesMut};
 use tokio::{
-    net::{TcpStream, UnixStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    sync::Notify,
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::ServiceExt as _;
 
-use super::{Journal, Latency, Listen, tap::Tap};
-use crate::{
-    history::Lost,
-    spec::Rpc,
-    sut::{ConnectError, Lane, reading::Transport},
-};
+use super::{Journal, Latency, Listen, conversation::Way, journal::Listening};
+use crate::sut::{Lane, reading::Stream};
 
-/// How long calls under way may take when the proxy is to end.
+/// How long calls under way may take when the proxy is to end, and a side to hang up when the other one has.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long to wait when the system has no connection to give.
+/// How long to wait when the system has no connection to give, and between looks at what is under way.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// A client that has just come.
-pub(super) enum Connection {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
+/// How many bytes are taken at a time, at most and at least where there are so many. Small pieces share one allocation.
+const BITE: usize = 64 * 1024;
+const MORSEL: usize = 8 * 1024;
 
 /// The proxy; cheap to clone.
 #[derive(Clone)]
 pub struct Proxy {
-    upstream: Transport,
+    upstream: Lane,
+    patience: Duration,
     journal: Journal,
     latency: Arc<Latency>,
 }
 
 impl Proxy {
     /// A proxy in front of a driver, which need not be there yet.
-    ///
-    /// # Errors
-    ///
-    /// When the TLS settings are not usable.
-    pub fn new(upstream: &Lane, patience: Duration, journal: Journal) -> Result<Self, ConnectError> {
-        let upstream = upstream.connect_when_needed(patience)?;
-        Ok(Self { upstream, journal, latency: Arc::default() })
+    pub fn new(upstream: Lane, patience: Duration, journal: Journal) -> Self {
+        Self { upstream, patience, journal, latency: Arc::default() }
     }
 
-    /// How long calls waited for the proxy itself.
+    /// How long what passed was held up by the proxy.
     pub const fn latency(&self) -> &Arc<Latency> {
         &self.latency
     }
@@ -75,11 +65,8 @@ impl Proxy {
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok(Connection::Unix(stream)) => {
-                    connections.spawn(self.clone().converse(TokioIo::new(stream), ending.clone()));
-                }
-                Ok(Connection::Tcp(stream)) => {
-                    connections.spawn(self.clone().converse(TokioIo::new(stream), ending.clone()));
+                Ok(client) => {
+                    connections.spawn(self.clone().converse(client));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a client could not be accepted");
@@ -89,154 +76,146 @@ impl Proxy {
         }
         // Nobody new comes in while the others finish.
         drop(listen);
-        let finished = async { while connections.join_next().await.is_some() {} };
+        let finished = async {
+            while !self.journal.is_idle() {
+                tokio::time::sleep(BREATH).await;
+            }
+        };
         // What is still open then is cut off, and journalled as cancelled.
-        let _ = tokio::time::timeout(GRACE, finished).await;
+        let _ = timeout(GRACE, finished).await;
+        connections.shutdown().await;
     }
 
-    async fn converse<I>(self, stream: TokioIo<I>, ending: CancellationToken)
-    where
-        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-    {
-        let service = hyper::service::service_fn(move |request| {
-            let proxy = self.clone();
-            async move { Ok::<_, Infallible>(proxy.pass(request).await) }
-        });
-        let connection =
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = ending.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+    /// Each client has a connection of its own to the driver, so that what one side does, the other sees.
+    async fn converse(self, client: Stream) {
+        let listening = self.journal.listen();
+        let cause = match timeout(self.patience, self.upstream.dial()).await {
+            Ok(Ok(driver)) => return pass_on(client, driver, &listening, &self.latency).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {:?}", self.patience),
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a client's connection ended");
-        }
-    }
-
-    /// Passes one request on and returns the answer, whose body is still to come.
-    async fn pass(self, request: Request<Incoming>) -> Response<Body> {
-        let clock = Spent::new(self.latency.clone());
-        let rpc = Rpc::ALL.iter().copied().find(|rpc| rpc.path() == request.uri().path());
-        let tap = rpc.map(|rpc| Tap::new(rpc, self.journal.clone()));
-        let request = match tap.clone() {
-            Some(tap) => request.map(|body| Body::new(Tapped { body, tap, way: Way::Request, clock: clock.clone() })),
-            // A method that this version of the interface does not know: passed on unread.
-            None => request.map(Body::new),
-        };
-        match (self.upstream.oneshot(request).await, tap) {
-            (Ok(response), Some(tap)) => {
-                glance(&response, &tap);
-                response.map(|body| Body::new(Tapped { body, tap, way: Way::Answer, clock }))
-            }
-            (Ok(response), None) => response,
-            (Err(error), tap) => {
-                if let Some(tap) = tap {
-                    tap.lost(Lost::Connection);
-                }
-                unavailable(&*error)
-            }
-        }
+        listening.cut_off();
+        refuse(client, &listening, &cause).await;
     }
 }
 
-/// Looks at the head of an answer: it may be the whole of it, or no gRPC at all.
-fn glance(response: &Response<Body>, tap: &Tap) {
-    let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if response.status() != http::StatusCode::OK {
-        tap.garbage(format!("HTTP status {}", response.status()));
-    } else if !content_type.starts_with(b"application/grpc") {
-        tap.garbage(format!("content-type {:?}", String::from_utf8_lossy(content_type)));
-    } else if response.headers().contains_key("grpc-status") {
-        tap.status(response.headers());
+/// Passes on whatever either side sends, until one of them has hung up.
+async fn pass_on(client: Stream, driver: Stream, listening: &Listening, latency: &Latency) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_driver, mut to_driver) = tokio::io::split(driver);
+    let mut asking =
+        pin!(pass(&mut from_client, &mut to_driver, |bytes| listening.passing(Way::Request, bytes), latency));
+    let mut answering =
+        pin!(pass(&mut from_driver, &mut to_client, |bytes| listening.passing(Way::Answer, bytes), latency));
+    tokio::select! {
+        ended = &mut asking => match ended {
+            // What the driver has still to say may find nobody, but it may say it.
+            End::Source => {
+                let _ = timeout(GRACE, answering).await;
+            }
+            End::Sink => listening.cut_off(),
+        },
+        ended = &mut answering => if ended == End::Source {
+            listening.cut_off();
+        },
     }
 }
 
+/// Which side ended a direction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// The one that sends.
+    Source,
+    /// The one that receives.
+    Sink,
+}
+
+async fn pass(
+    source: &mut (impl AsyncRead + Unpin),
+    sink: &mut (impl AsyncWrite + Unpin),
+    listen: impl Fn(Bytes),
+    latency: &Latency,
+) -> End {
+    let mut buffer = BytesMut::new();
+    loop {
+        if buffer.capacity() < MORSEL {
+            buffer.reserve(BITE);
+        }
+        match source.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => {
+                // The end passes on too.
+                let _ = sink.shutdown().await;
+                return End::Source;
+            }
+            Ok(_) => {}
+        }
+        let came = Instant::now();
+        let bytes = buffer.split().freeze();
+        listen(bytes.clone());
+        if sink.write_all(&bytes).await.is_err() || sink.flush().await.is_err() {
+            return End::Sink;
+        }
+        latency.enter(came.elapsed());
+    }
+}
+
+/// Tells a client why its calls cannot be passed on, and hangs up, so that it comes again.
+///
 /// The only answer that the proxy gives by itself.
-fn unavailable(error: &(dyn std::error::Error + 'static)) -> Response<Body> {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    tonic::Status::unavailable(format!("csi-certify record cannot reach the driver: {cause}")).into_http()
-}
-
-/// The time that one call spent in this process, summed up over its parts and entered at its end.
-#[derive(Clone)]
-struct Spent(Arc<Sum>);
-
-struct Sum {
-    nanoseconds: std::sync::atomic::AtomicU64,
-    latency: Arc<Latency>,
-}
-
-impl Spent {
-    fn new(latency: Arc<Latency>) -> Self {
-        Self(Arc::new(Sum { nanoseconds: 0.into(), latency }))
-    }
-
-    fn on<T>(&self, work: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
-        let result = work();
-        let spent = began.elapsed().as_nanos() as u64;
-        self.0.nanoseconds.fetch_add(spent, std::sync::atomic::Ordering::Relaxed);
-        result
+async fn refuse(client: Stream, listening: &Listening, cause: &str) {
+    let told = Notify::new();
+    let service = hyper::service::service_fn(|_: Request<Incoming>| {
+        told.notify_one();
+        let status = tonic::Status::unavailable(format!("csi-certify record cannot reach the driver: {cause}"));
+        async { Ok::<_, Infallible>(status.into_http::<tonic::body::Body>()) }
+    });
+    let heard = Overheard { stream: client, listening };
+    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut connection = pin!(server.serve_connection(TokioIo::new(heard), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told.notified() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
     }
 }
 
-impl Drop for Sum {
-    fn drop(&mut self) {
-        self.latency.enter(Duration::from_nanos(*self.nanoseconds.get_mut()));
-    }
+/// A client's connection of which the journal hears what the client sends.
+struct Overheard<'a> {
+    stream: Stream,
+    listening: &'a Listening,
 }
 
-#[derive(Clone, Copy)]
-enum Way {
-    Request,
-    Answer,
-}
-
-/// A body that passes as it is, while a tap looks at it.
-struct Tapped<B> {
-    body: B,
-    tap: Tap,
-    way: Way,
-    clock: Spent,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Tapped<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
+impl AsyncRead for Overheard<'_> {
+    fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let Poll::Ready(frame) = &polled else { return polled };
-        let this = &*self;
-        this.clock.on(|| match (this.way, frame) {
-            (Way::Request, Some(Ok(frame))) => frame.data_ref().into_iter().for_each(|data| this.tap.request(data)),
-            (Way::Answer, Some(Ok(frame))) => {
-                frame.data_ref().into_iter().for_each(|data| this.tap.answer(data));
-                frame.trailers_ref().into_iter().for_each(|trailers| this.tap.status(trailers));
-            }
-            (Way::Answer, None) => this.tap.garbage("the stream ended without a status".to_owned()),
-            (Way::Answer, Some(Err(_))) => this.tap.lost(Lost::Connection),
-            // Why a request ends early is seen from its answer, or from its being dropped.
-            (Way::Request, None | Some(Err(_))) => {}
-        });
-        polled
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
+            self.listening.passing(Way::Request, Bytes::copy_from_slice(came));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Overheard<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

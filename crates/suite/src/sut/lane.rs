@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::Service};
 use tower::{ServiceExt as _, service_fn, util::BoxCloneService};
@@ -123,16 +124,16 @@ impl Lane {
         }
     }
 
-    /// A connection that is made when the first call wants one, and again whenever it was lost.
+    /// Opens a connection of its own, and leaves it to the caller to speak over it.
     ///
     /// # Errors
     ///
-    /// When the TLS settings are not usable.
-    pub(crate) fn connect_when_needed(&self, patience: Duration) -> Result<Transport, ConnectError> {
+    /// When nobody answers at the address, or is who the TLS settings want; or when there is no socket.
+    pub(crate) async fn dial(&self) -> io::Result<Stream> {
         match self {
-            Self::InProcess(make) => Ok(make().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()),
-            Self::Socket(endpoint) => lazy(endpoint, None, patience),
-            Self::Secured(endpoint, tls) => lazy(endpoint, Some(tls), patience),
+            Self::InProcess(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the driver has no socket")),
+            Self::Socket(endpoint) => open(endpoint, None).await,
+            Self::Secured(endpoint, tls) => open(endpoint, Some(tls)).await,
         }
     }
 
@@ -167,8 +168,14 @@ async fn connect_socket(
     lease: &Lease,
 ) -> Result<Transport, ConnectError> {
     let fail = |cause| ConnectError { endpoint: endpoint.to_string(), cause };
-    let channel = channel(endpoint, tls, patience)?;
-    let connected = tokio::time::timeout(patience, channel.connect_with_connector(connector(endpoint, lease))).await;
+    // The URI only fills the :authority; the connector knows where to go.
+    let origin = if tls.is_some() { "https://localhost" } else { "http://localhost" };
+    let channel = tonic::transport::Endpoint::from_static("http://localhost")
+        .origin(http::Uri::from_static(origin))
+        .http2_max_header_list_size(LARGEST_HEADERS)
+        .connect_timeout(patience);
+    let connecting = channel.connect_with_connector(connector(endpoint, tls, lease));
+    let connected = tokio::time::timeout(patience, connecting).await;
     match connected {
         Err(_) => Err(fail(format!("no answer within {patience:?}"))),
         Ok(Err(error)) => Err(fail(innermost(&error))),
@@ -176,48 +183,25 @@ async fn connect_socket(
     }
 }
 
-fn lazy(endpoint: &Endpoint, tls: Option<&Tls>, patience: Duration) -> Result<Transport, ConnectError> {
-    let channel = channel(endpoint, tls, patience)?.connect_with_connector_lazy(connector(endpoint, &Lease::default()));
-    Ok(BoxCloneService::new(channel.map_err(Into::into)))
-}
-
-/// How the channel is to be, apart from where it leads.
-fn channel(
-    endpoint: &Endpoint,
-    tls: Option<&Tls>,
-    patience: Duration,
-) -> Result<tonic::transport::Endpoint, ConnectError> {
-    // The URI only fills the :authority; the connector knows where to go.
-    let uri = if tls.is_some() { "https://localhost" } else { "http://localhost" };
-    let channel = tonic::transport::Endpoint::from_static(uri)
-        .http2_max_header_list_size(LARGEST_HEADERS)
-        .connect_timeout(patience);
-    match tls {
-        None => Ok(channel),
-        Some(tls) => tls
-            .apply(channel)
-            .map_err(|error| ConnectError { endpoint: endpoint.to_string(), cause: innermost(&error) }),
-    }
-}
-
 fn connector(
     endpoint: &Endpoint,
+    tls: Option<&Tls>,
     lease: &Lease,
 ) -> impl Service<http::Uri, Response = TokioIo<Stream>, Error = io::Error, Future: Send> + Send + Clone + 'static {
-    let (target, lease) = (endpoint.clone(), lease.clone());
+    let (target, tls, lease) = (endpoint.clone(), tls.cloned(), lease.clone());
     service_fn(move |_: http::Uri| {
-        let (target, lease) = (target.clone(), lease.clone());
+        let (target, tls, lease) = (target.clone(), tls.clone(), lease.clone());
         async move {
             lease.check()?;
-            let stream = open(&target).await?;
+            let stream = open(&target, tls.as_ref()).await?;
             // Once more: the next process may be there by now.
             lease.check()?;
-            Ok(stream)
+            Ok(TokioIo::new(stream))
         }
     })
 }
 
-async fn open(endpoint: &Endpoint) -> io::Result<TokioIo<Stream>> {
+async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Stream> {
     let stream = match endpoint {
         Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
         Endpoint::Abstract(name) => Stream::Unix(open_abstract(name)?),
@@ -227,7 +211,10 @@ async fn open(endpoint: &Endpoint) -> io::Result<TokioIo<Stream>> {
             Stream::Tcp(stream)
         }
     };
-    Ok(TokioIo::new(stream))
+    match tls {
+        None => Ok(stream),
+        Some(tls) => Ok(Stream::Secured(Box::new(tls.greet(stream).await?))),
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -243,10 +230,15 @@ fn open_abstract(_: &str) -> io::Result<UnixStream> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "abstract sockets exist on Linux only"))
 }
 
-/// One type for both kinds of stream.
-enum Stream {
+/// One type for all kinds of stream.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// A socket in the file system, or an abstract one.
     Unix(UnixStream),
+    /// A connection over the network.
     Tcp(TcpStream),
+    /// One of them under TLS.
+    Secured(Box<TlsStream<Stream>>),
 }
 
 macro_rules! delegate {
@@ -254,6 +246,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Self::Unix(stream) => std::pin::Pin::new(stream).$method($($argument),*),
             Self::Tcp(stream) => std::pin::Pin::new(stream).$method($($argument),*),
+            Self::Secured(stream) => std::pin::Pin::new(stream).$method($($argument),*),
         }
     };
 }

@@ -29,7 +29,10 @@ pub use profile::{AccessType, KnownFailure, NodeFsMode, Profile, ProfileError, S
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use wire::LARGEST_ANSWER;
 
-/// Reading gRPC by hand, for those who pass it on.
+/// Connections, and reading gRPC by hand, for those who pass it on.
 pub(crate) mod reading {
-    pub(crate) use super::wire::{Transport, conclude, split};
+    pub(crate) use super::{
+        lane::Stream,
+        wire::{conclude, split},
+    };
 }

@@ -3,16 +3,22 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Deserialize;
 use thiserror::Error;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    },
+};
 
-use super::Endpoint;
-
-/// How a certificate begins in a PEM file.
-const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+use super::{Endpoint, lane::Stream};
 
 /// The files of a TLS connection, all PEM; without `ca` the connection is plain.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -30,7 +36,11 @@ pub struct TlsFiles {
 
 /// How to make a TLS connection: read once, used for each connection.
 #[derive(Clone)]
-pub struct Tls(ClientTlsConfig);
+pub struct Tls {
+    connector: TlsConnector,
+    /// The name that the other side's certificate has to bear.
+    name: ServerName<'static>,
+}
 
 /// Why TLS cannot be used as asked.
 #[derive(Debug, Error)]
@@ -67,36 +77,46 @@ impl TlsFiles {
         }
         let read = |path: &Path| fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error });
         let path = self.ca.as_deref().ok_or(TlsError::NoAuthority)?;
-        let authority = read(path)?;
-        // An empty set of authorities would be accepted, and then trust nobody.
-        if !authority.windows(PEM_CERTIFICATE.len()).any(|window| window == PEM_CERTIFICATE) {
-            return Err(TlsError::Content(format!("{} holds no certificate", path.display())));
+        let content = |error: &dyn fmt::Display| TlsError::Content(error.to_string());
+        let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, TlsError> {
+            let found = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
+            match found.map_err(|error| content(&error))? {
+                // An empty set of authorities would be accepted, and then trust nobody.
+                none if none.is_empty() => Err(TlsError::Content(format!("{} holds no certificate", path.display()))),
+                some => Ok(some),
+            }
+        };
+        let mut trusted = RootCertStore::empty();
+        for authority in certificates(path)? {
+            trusted.add(authority).map_err(|error| content(&error))?;
         }
-        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
-        config = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => config.identity(Identity::from_pem(read(certificate)?, read(key)?)),
-            (None, None) => config,
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| content(&error))?
+            .with_root_certificates(trusted);
+        let mut config = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| content(&error))?;
+                config.with_client_auth_cert(certificates(certificate)?, key).map_err(|error| content(&error))?
+            }
+            (None, None) => config.with_no_client_auth(),
             _ => return Err(TlsError::HalfIdentity),
         };
+        config.alpn_protocols = vec![b"h2".to_vec()];
         let name = match (&self.server_name, endpoint) {
             (Some(name), _) => name.clone(),
             (None, Endpoint::Tcp { host, .. }) => host.clone(),
             (None, _) => "localhost".to_owned(),
         };
-        let tls = Tls(config.domain_name(name));
-        // Tried now: files that hold nonsense are better said before the first connection.
-        tls.apply(tonic::transport::Endpoint::from_static("https://localhost"))
-            .map_err(|error| TlsError::Content(super::lane::innermost(&error)))?;
-        Ok(Some(tls))
+        let name = ServerName::try_from(name).map_err(|error| content(&error))?;
+        Ok(Some(Tls { connector: TlsConnector::from(Arc::new(config)), name }))
     }
 }
 
 impl Tls {
-    pub(super) fn apply(
-        &self,
-        channel: tonic::transport::Endpoint,
-    ) -> Result<tonic::transport::Endpoint, tonic::transport::Error> {
-        channel.tls_config(self.0.clone())
+    /// Agrees with the other side upon a secured connection.
+    pub(super) async fn greet(&self, stream: Stream) -> io::Result<TlsStream<Stream>> {
+        self.connector.connect(self.name.clone(), stream).await
     }
 }
 

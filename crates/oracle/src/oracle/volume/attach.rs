@@ -7,7 +7,7 @@ use super::{
     state::{Attachment, Existence, Volume},
 };
 use crate::{
-    csi::v1,
+    csi::v1::{self, volume_capability::access_mode::Mode},
     oracle::{
         capability::Capability,
         configurations::Branch,
@@ -162,8 +162,9 @@ fn elsewhere(expectation: &mut Expectation, state: &Volume, node: &str, capabili
     if capability.is_multi_node() && held.capability.is_multi_node() {
         return;
     }
-    let definition = match capability.mode {
-        2 => rule!("CTRL-CREATE-066"),
+    let definition = match capability.mode() {
+        Some(Mode::SingleNodeReaderOnly) => rule!("CTRL-CREATE-066"),
+        Some(Mode::SingleNodeSingleWriter) => rule!("CTRL-CREATE-070"),
         _ => rule!("CTRL-CREATE-065"),
     };
     expectation.problems.push(
@@ -260,9 +261,8 @@ pub(super) fn expect_unpublish(
     }
     if operation.invented(node) {
         expectation.problems.push(
-            Problem::new(rule!("CTRL-UNPUBLISH-008"), "the node cannot be found", &[])
-                .also(&[rule!("CTRL-UNPUBLISH-022")])
-                .or(&[NotFound])
+            // That OK is the better answer is said by `unpublish_marks`.
+            Problem::new(rule!("CTRL-UNPUBLISH-022"), "the node cannot be found", &[NotFound])
                 .warn_on(&[InvalidArgument])
                 .ok_allowed(),
         );

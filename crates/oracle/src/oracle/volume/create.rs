@@ -1,5 +1,7 @@
 //! CreateVolume: what may be answered, and what follows.
 
+use std::collections::BTreeMap;
+
 use tonic::Code::{
     AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unimplemented,
 };
@@ -15,7 +17,7 @@ use crate::{
         capability::{Access, Capability},
         configurations::Branch,
         operation::Operation,
-        ruling::{Answer, Expectation, Mark, Problem, advise, check},
+        ruling::{Answer, Expectation, Mark, Problem, Strike, advise, check},
         world::World,
     },
     rule,
@@ -177,6 +179,22 @@ fn known_to_work(world: &World, request: &v1::CreateVolumeRequest) -> bool {
         && request.volume_capabilities.iter().all(|one| world.knowledge.supported.contains(&Capability::from(one)))
 }
 
+/// Whether nothing is new about the parameters but that the same keys are in both maps.
+fn only_together(world: &World, request: &v1::CreateVolumeRequest) -> bool {
+    let without = |map: &BTreeMap<String, String>, other: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        map.iter()
+            .filter(|(key, _)| !other.contains_key(*key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    let (fixed, mutable) = (&request.parameters, &request.mutable_parameters);
+    let (fixed_only, mutable_only) = (without(fixed, mutable), without(mutable, fixed));
+    let accepted = &world.knowledge.accepted_together;
+    fixed_only != *fixed
+        && accepted.contains(&(fixed.clone(), mutable_only))
+        && accepted.contains(&(fixed_only, mutable.clone()))
+}
+
 /// A volume of that name exists: does it satisfy the request?
 fn existing_problems(world: &World, expectation: &mut Expectation, state: &Volume, request: &v1::CreateVolumeRequest) {
     let Some(Request::CreateVolume(first)) =
@@ -262,11 +280,20 @@ pub(super) fn refusal_marks(
     operation: &Operation,
     request: &v1::CreateVolumeRequest,
     answer: Answer<'_>,
+    flawless: bool,
     marks: &mut Vec<Mark>,
 ) {
     let mut at_fault = Expectation::default();
     source_problems(world, &mut at_fault, operation, request);
     let Answer::Status(status) = answer else { return };
+    if flawless && status.code == InvalidArgument as i32 && only_together(world, request) {
+        marks.push(Mark::Broken(Strike::new(
+            rule!("CTRL-CREATE-009"),
+            "a key that is in both maps is refused, although either map is accepted without it in the other",
+            "OK: the value from mutable_parameters wins",
+            answer.describe(),
+        )));
+    }
     let by_the_source = at_fault
         .problems
         .iter()

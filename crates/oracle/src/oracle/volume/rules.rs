@@ -165,7 +165,7 @@ fn refusal_marks(
 ) {
     paths::marks(operation.request(), answer, flawless, marks);
     match operation.request() {
-        Request::CreateVolume(r) => create::refusal_marks(world, operation, r, answer, marks),
+        Request::CreateVolume(r) => create::refusal_marks(world, operation, r, answer, flawless, marks),
         Request::NodeExpandVolume(r) => measure::refusal_marks(state, operation, r, answer, marks),
         Request::ControllerPublishVolume(r) => attach::refusal_marks(state, r, answer, marks),
         Request::ControllerUnpublishVolume(r) => {

@@ -167,9 +167,16 @@ async fn key_in_both_maps(bench: &Bench) -> Result<(), Stopped> {
         .next()
         .ok_or_else(|| Stopped::because("the profile has no `mutable_parameters`"))?;
     let other = profile.modified_parameters.get(key).unwrap_or(value);
-    let mut request = bench.create_volume();
-    request.parameters.insert(key.clone(), other.clone());
-    bench.provoke(request).await;
+    bench.provoke(bench.create_volume()).await;
+    // Where either map may hold the key, both may.
+    for alone in [true, false] {
+        let mut request = bench.create_volume();
+        request.parameters.insert(key.clone(), other.clone());
+        if alone {
+            request.mutable_parameters.remove(key);
+        }
+        bench.provoke(request).await;
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ scenarios! { "create_volume_topology":
         "CTRL-CREATE-131", "CTRL-CREATE-132", "CTRL-CREATE-133", "CTRL-CREATE-134", "CTRL-CREATE-135",
         "CTRL-CREATE-136", "CTRL-CREATE-138", "CTRL-CREATE-139", "CTRL-CREATE-140", "CTRL-CREATE-141",
     ];
-    accessible_volume_can_be_published, "publishes a volume on a node in its place",
+    accessible_volume_can_be_published, "publishes volumes on a node in their place, and one that may be anywhere",
         [CREATE_DELETE_VOLUME, CONSTRAINTS], ["CTRL-CREATE-111"];
     empty_requirement, "sends a requirement with neither requisite nor preferred",
         [CREATE_DELETE_VOLUME, CONSTRAINTS], ["CTRL-CREATE-108"];
@@ -68,7 +68,18 @@ async fn requisite_and_preferred(bench: &Bench) -> Result<(), Stopped> {
 
 async fn accessible_volume_can_be_published(bench: &Bench) -> Result<(), Stopped> {
     let place = real(bench)?;
-    let volume = bench.volume_by(ask_for(bench, &[&place], &[&place])).await?;
+    let anywhere = CreateVolumeRequest { accessibility_requirements: None, ..bench.create_volume() };
+    let mut outcome = Ok(());
+    for request in [anywhere, ask_for(bench, &[&place], &[&place]), ask_for(bench, &[], &[&place])] {
+        // One that is refused may be an accident; the next one tells.
+        let used = publish_once(bench, request).await;
+        outcome = outcome.and(used);
+    }
+    outcome
+}
+
+async fn publish_once(bench: &Bench, request: CreateVolumeRequest) -> Result<(), Stopped> {
+    let volume = bench.volume_by(request).await?;
     let prepared = bench.prepare(volume, bench.capability()).await?;
     let target = bench.published(&prepared).await?;
     bench.released(&prepared, &[&target]).await
