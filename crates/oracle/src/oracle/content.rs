@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     operation::Operation,
-    ruling::{Mark, advise, check},
+    ruling::{Mark, Strike, advise, check},
 };
 use crate::{
     csi::v1::volume_content_source::Type as SourceType,
@@ -41,6 +41,8 @@ struct Target {
     /// The volume is attached read-only.
     attached_read_only: bool,
     block: bool,
+    /// It was published from a staging path.
+    staged: bool,
     group: String,
     asked: i64,
 }
@@ -193,6 +195,7 @@ impl Contents {
                     read_only: request.readonly || capability.is_reader_only(),
                     attached_read_only: self.attached_read_only.contains(&request.volume_id),
                     block: capability.access == super::capability::Access::Block,
+                    staged: !request.staging_target_path.is_empty(),
                     group: capability.mount.2.clone(),
                     asked: self.larger.get(&request.volume_id).copied().unwrap_or(0),
                 };
@@ -239,6 +242,7 @@ impl Contents {
 
     fn written(&mut self, place: (&String, &String), name: &str, content: &str, error: &str, marks: &mut Vec<Mark>) {
         let Some(target) = self.targets.get(&(place.0.clone(), place.1.clone())) else { return };
+        let staging = target.staged.then_some(rule!("NODE-STAGE-024"));
         if target.read_only || target.attached_read_only {
             let rule = if target.read_only { rule!("NODE-PUBLISH-059") } else { rule!("CTRL-PUBLISH-014") };
             let refused = !error.is_empty();
@@ -249,15 +253,16 @@ impl Contents {
                 return;
             }
         } else if matches!(error, "EROFS" | "EACCES" | "EPERM") {
-            check(marks, rule!("NODE-PUBLISH-056"), false, || {
-                (
-                    "a target that is published for writing refuses writes".into(),
-                    "the write goes through".into(),
-                    error.into(),
-                )
-            });
+            let mut strike = Strike::new(
+                rule!("NODE-PUBLISH-056"),
+                "a target that is published for writing refuses writes",
+                "the write goes through",
+                error,
+            );
+            strike.also.extend(staging);
+            marks.push(Mark::Broken(strike));
         } else if error.is_empty() {
-            marks.extend([Mark::Held(rule!("NODE-PUBLISH-056")), Mark::Held(rule!("NODE-STAGE-024"))]);
+            marks.extend([rule!("NODE-PUBLISH-056")].into_iter().chain(staging).map(Mark::Held));
         }
         if !error.is_empty() {
             return;

@@ -54,13 +54,16 @@ pub(super) fn marks(observation: &Observation) -> Vec<Mark> {
             launched(*way, *by_argument, *answered, exit, &mut marks);
         }
         Observation::Ports { serving, .. } => {
-            check(&mut marks, rule!("PROTO-CONN-007"), serving.is_empty(), || {
-                (
-                    "CSI is served on TCP as well".into(),
-                    "the Unix domain socket alone".into(),
-                    format!("GetPluginInfo is answered on {serving:?}"),
-                )
-            });
+            // Who serves CSI on TCP exchanges data there too: the look at the port was an exchange.
+            for rule in [rule!("PROTO-CONN-007"), rule!("PROTO-SEC-002")] {
+                check(&mut marks, rule, serving.is_empty(), || {
+                    (
+                        "CSI is served on TCP as well".into(),
+                        "the Unix domain socket alone".into(),
+                        format!("GetPluginInfo is answered on {serving:?}"),
+                    )
+                });
+            }
         }
         Observation::LogFiles { paths, .. } => {
             advise(&mut marks, rule!("OPS-LOG-001"), paths.is_empty(), || {

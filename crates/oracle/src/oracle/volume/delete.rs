@@ -10,7 +10,7 @@ use crate::{
     csi::v1,
     oracle::{
         operation::Operation,
-        ruling::{Expectation, Problem},
+        ruling::{Answer, Expectation, Problem, is_definite},
         world::World,
     },
     rule,
@@ -61,10 +61,14 @@ fn present(world: &World, expectation: &mut Expectation, state: &Volume, operati
             .ok_warns()
     });
     let snapshots = world.around(operation).snapshots;
+    // A code that tells for certain what is wrong tells something else than the table does (line 1308); what broke on the way
+    // may have broken without snapshots as well, and has only the lower case of line 1281 against it.
+    let tells_a_reason = matches!(operation.answer(), Some(Answer::Status(status)) if is_definite(status.code.into()));
     expectation.problem_if(snapshots != Existence::Absent, || {
-        Problem::new(rule!("CTRL-DELETE-010"), "the volume has snapshots", &[FailedPrecondition])
-            .also(&[rule!("CTRL-DELETE-018")])
-            .ok_allowed()
+        let (row, other) = (rule!("CTRL-DELETE-018"), rule!("CTRL-DELETE-010"));
+        let is_row = snapshots == Existence::Present && tells_a_reason;
+        let (rule, also) = if is_row { (row, other) } else { (other, row) };
+        Problem::new(rule, "the volume has snapshots", &[FailedPrecondition]).also(&[also]).ok_allowed()
     });
     expectation.untrue.push((NotFound, rule!("CTRL-DELETE-015"), "the volume exists"));
     expectation.along.push(rule!("CTRL-INTERACT-001"));

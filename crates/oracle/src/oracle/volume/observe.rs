@@ -1,6 +1,6 @@
 //! What the mount table of a node shows of a volume.
 
-use super::state::{Place, Volume};
+use super::state::{Place, Publication, Volume};
 use crate::{
     history::{Mount, PathKind},
     oracle::{
@@ -16,7 +16,8 @@ use crate::{
 pub(crate) fn look(state: &Volume, place: &Place, kind: PathKind, mounts: &[Mount]) -> Applied<Volume> {
     let mut state = state.clone();
     let marks = if let Some(publication) = state.publications.get(place) {
-        published(publication.capability.access, publication.read_only, kind, mounts)?
+        let attached = state.attachments.values().any(|held| held.capability == publication.capability);
+        published(publication, attached, kind, mounts)?
     } else if state.stagings.contains_key(place) {
         let marks = staged(state.mounted.contains(place), kind, mounts)?;
         if !mounts.is_empty() {
@@ -33,7 +34,10 @@ pub(crate) fn look(state: &Volume, place: &Place, kind: PathKind, mounts: &[Moun
     Ok(vec![Branch { state, marks }])
 }
 
-fn published(access: Access, read_only: bool, kind: PathKind, mounts: &[Mount]) -> Result<Vec<Mark>, Strike> {
+/// `attached` says whether the volume was attached for this use.
+fn published(held: &Publication, attached: bool, kind: PathKind, mounts: &[Mount]) -> Result<Vec<Mark>, Strike> {
+    let (access, read_only) = (held.capability.access, held.read_only);
+    let attachment = attached.then_some(rule!("CTRL-PUBLISH-011"));
     let wrong = |rule: RuleId, expected: &str| {
         let mut strike = Strike::new(
             rule,
@@ -42,6 +46,9 @@ fn published(access: Access, read_only: bool, kind: PathKind, mounts: &[Mount]) 
             describe(kind, mounts),
         );
         strike.also = vec![rule!("NODE-PUBLISH-064"), rule!("NODE-PUBLISH-056"), rule!("NODE-PUBLISH-052")];
+        strike.also.extend(attachment);
+        // A plugin that is on this node leaves a trace at least: one without any is somewhere else (line 269).
+        strike.also.extend((kind == PathKind::Absent).then_some(rule!("GEN-RPC-003")));
         strike
     };
     let mut marks = vec![];
@@ -67,9 +74,10 @@ fn published(access: Access, read_only: bool, kind: PathKind, mounts: &[Mount]) 
             rule!("NODE-PUBLISH-056"),
             rule!("NODE-PUBLISH-064"),
             rule!("GEN-RPC-003"),
-            rule!("CTRL-PUBLISH-011"),
             rule!("CTRL-CREATE-030"),
         ]
+        .into_iter()
+        .chain(attachment)
         .map(Mark::Held),
     );
     check(&mut marks, rule!("NODE-PUBLISH-003"), mounts.len() <= 1, || {
