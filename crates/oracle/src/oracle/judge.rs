@@ -33,6 +33,7 @@ use super::{
     topology,
     usage::Usage,
     volume::{self, Volume},
+    whereabouts::Whereabouts,
     world::World,
     written::Written,
 };
@@ -87,6 +88,7 @@ pub fn judge(history: &History) -> Judgement {
         leftovers: Leftovers::default(),
         rounding: Rounding::default(),
         usage: Usage::default(),
+        whereabouts: Whereabouts::default(),
     };
     for (position, event) in history.events.iter().enumerate() {
         judge.event(position, &event.kind);
@@ -161,6 +163,7 @@ pub(super) struct Judge<'h> {
     pub(super) leftovers: Leftovers,
     rounding: Rounding,
     usage: Usage,
+    pub(super) whereabouts: Whereabouts,
 }
 
 impl<'h> Judge<'h> {
@@ -409,7 +412,8 @@ impl<'h> Judge<'h> {
         self.ledger.enter(marks, &Place::default());
         let listed = std::mem::take(&mut self.lists).close();
         let denied = std::mem::take(&mut self.denied).close(self.world.has("Node.SINGLE_NODE_MULTI_WRITER"));
-        for (mark, place) in listed.into_iter().chain(denied) {
+        let elsewhere = std::mem::take(&mut self.whereabouts).close();
+        for (mark, place) in listed.into_iter().chain(denied).chain(elsewhere) {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");

@@ -65,6 +65,7 @@ mod strays;
 mod topology;
 mod usage;
 mod volume;
+mod whereabouts;
 mod world;
 mod written;
 
