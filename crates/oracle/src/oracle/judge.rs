@@ -35,6 +35,7 @@ use super::{
     topology,
     usage::Usage,
     volume::{self, Volume},
+    whereabouts::Whereabouts,
     world::World,
     written::Written,
 };
@@ -84,6 +85,7 @@ pub(super) struct Judge {
     pub(super) leftovers: Leftovers,
     pub(super) rounding: Rounding,
     pub(super) usage: Usage,
+    pub(super) whereabouts: Whereabouts,
 }
 
 impl Judge {
@@ -126,6 +128,7 @@ impl Judge {
             leftovers: Leftovers::default(),
             rounding: Rounding::default(),
             usage: Usage::default(),
+            whereabouts: Whereabouts::default(),
         }
     }
 
@@ -360,7 +363,8 @@ impl Judge {
         self.ledger.enter(marks, &Place::default());
         let listed = std::mem::take(&mut self.lists).close();
         let denied = std::mem::take(&mut self.denied).close(self.world.has("Node.SINGLE_NODE_MULTI_WRITER"));
-        for (mark, place) in listed.into_iter().chain(denied) {
+        let elsewhere = std::mem::take(&mut self.whereabouts).close();
+        for (mark, place) in listed.into_iter().chain(denied).chain(elsewhere) {
             self.ledger.enter(vec![mark], &place);
         }
         let unix = |endpoint: &String| endpoint.starts_with("unix");

@@ -73,6 +73,7 @@ mod survey;
 mod topology;
 mod usage;
 mod volume;
+mod whereabouts;
 mod world;
 mod written;
 

@@ -47,9 +47,13 @@ impl Judge {
                     let operations = &self.world.operations;
                     let disturbs = |call| operations.get(call).is_some_and(|one| one.works_at(node, path));
                     match object.worlds.observe(&|state: &Volume| volume::look(state, &at, *kind, mounts), &disturbs) {
-                        Explanation::Explained(found) => marks.extend(found),
-                        Explanation::Impossible(strike, others) => {
+                        Explanation::Explained(found) => {
+                            self.whereabouts.found(node, &found);
+                            marks.extend(found);
+                        }
+                        Explanation::Impossible(mut strike, others) => {
                             place.scenario = self.scenario_of(place.calls.last());
+                            self.whereabouts.missed(node, &mut strike, &place);
                             self.ledger.convict(strike, others, &place);
                             if let Some(object) = self.volumes.get_mut(&key) {
                                 object.worlds.rebuild(Volume::foreign(), None);

@@ -1,7 +1,7 @@
 //! What is seen of the driver's process: how it launches, what it listens on, what it writes (specification lines
 //! 3449–3450, 3498–3542).
 
-use super::ruling::{Mark, advise, check};
+use super::ruling::{Mark, Strike, advise, check};
 use crate::{
     history::{Launch, Observation},
     rule,
@@ -54,15 +54,18 @@ pub(super) fn marks(observation: &Observation) -> Vec<Mark> {
             launched(*way, *by_argument, *answered, exit, &mut marks);
         }
         Observation::Ports { serving, .. } => {
-            // Who serves CSI on TCP exchanges data there too: the look at the port was an exchange.
-            for rule in [rule!("PROTO-CONN-007"), rule!("PROTO-SEC-002")] {
-                check(&mut marks, rule, serving.is_empty(), || {
-                    (
-                        "CSI is served on TCP as well".into(),
-                        "the Unix domain socket alone".into(),
-                        format!("GetPluginInfo is answered on {serving:?}"),
-                    )
-                });
+            if serving.is_empty() {
+                marks.push(Mark::Held(rule!("PROTO-CONN-007")));
+            } else {
+                let mut strike = Strike::new(
+                    rule!("PROTO-CONN-007"),
+                    "CSI is served on TCP as well",
+                    "the Unix domain socket alone",
+                    format!("GetPluginInfo is answered on {serving:?}"),
+                );
+                // The answer was an exchange of data.
+                strike.also.push(rule!("PROTO-SEC-002"));
+                marks.push(Mark::Broken(strike));
             }
         }
         Observation::LogFiles { paths, .. } => {

@@ -9,7 +9,7 @@ const STAGING: &str = "/staging";
 fn a_target_without_its_volume() {
     let rules = ["CTRL-PUBLISH-011", "GEN-RPC-003", "NODE-PUBLISH-064"];
     for (attaches, kind, mounts, expected) in [
-        // Nothing at all: the plugin answers from some other machine.
+        // Nothing at all, and never: the plugin answers from some other machine.
         (true, PathKind::Absent, 0, &rules[..]),
         // A directory shows that it was here.
         (true, PathKind::Directory, 0, &["CTRL-PUBLISH-011", "NODE-PUBLISH-064"]),
@@ -24,6 +24,20 @@ fn a_target_without_its_volume() {
         plugin.published("a", TARGET);
         plugin.seen(TARGET, kind, mounts);
         breaks_only(expected, &rules, plugin);
+    }
+}
+
+#[test]
+fn a_node_plugin_that_was_seen_on_the_node_is_not_elsewhere() {
+    for (kind, mounts) in [(PathKind::Directory, 0), (PathKind::Directory, 1)] {
+        let plugin = Plugin::with(&[], &[]);
+        for (volume, kind, mounts) in [("a", PathKind::Absent, 0), ("b", kind, mounts)] {
+            let target = format!("/{volume}");
+            plugin.created(volume);
+            plugin.published(volume, &target);
+            plugin.seen(&target, kind, mounts);
+        }
+        breaks_only(&["NODE-PUBLISH-064"], &["GEN-RPC-003", "NODE-PUBLISH-064"], plugin);
     }
 }
 

@@ -47,7 +47,7 @@ fn published(held: &Publication, attached: bool, kind: PathKind, mounts: &[Mount
         );
         strike.also = vec![rule!("NODE-PUBLISH-064"), rule!("NODE-PUBLISH-056"), rule!("NODE-PUBLISH-052")];
         strike.also.extend(attachment);
-        // A plugin that is on this node leaves a trace at least: one without any is somewhere else (line 269).
+        // A plugin that is on this node leaves a trace at least (line 269).
         strike.also.extend((kind == PathKind::Absent).then_some(rule!("GEN-RPC-003")));
         strike
     };
