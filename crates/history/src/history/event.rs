@@ -1,6 +1,11 @@
 //! What can happen in a run: calls, their outcomes, observations of the node, faults.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use super::{Reply, Request};
 
@@ -10,8 +15,7 @@ use super::{Reply, Request};
 pub struct CallId(pub u64);
 
 /// Something that happened, and when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
     /// Microseconds since the history began.
     pub at: u64,
@@ -21,7 +25,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A client sent a request.
@@ -44,6 +48,80 @@ pub enum EventKind {
         /// What became of it.
         phase: Phase,
     },
+}
+
+impl<'de> Deserialize<'de> for Event {
+    /// By hand, as deriving it would hold each line as a tree first, for the sake of the key that says what happened.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Line)
+    }
+}
+
+/// One line of a file.
+struct Line;
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "kebab-case")]
+enum Key {
+    At,
+    Call,
+    Return,
+    Observed,
+    Fault,
+    Scenario,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Returned {
+    call: CallId,
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Turned {
+    name: String,
+    phase: Phase,
+}
+
+impl<'de> Visitor<'de> for Line {
+    type Value = Event;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a moment and what happened then")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
+        let (mut at, mut happened) = (None, None);
+        while let Some(key) = map.next_key()? {
+            let kind = match key {
+                Key::At => {
+                    if at.replace(map.next_value()?).is_some() {
+                        return Err(A::Error::duplicate_field("at"));
+                    }
+                    continue;
+                }
+                Key::Call => EventKind::Call(map.next_value()?),
+                Key::Return => {
+                    let Returned { call, outcome } = map.next_value()?;
+                    EventKind::Return { call, outcome }
+                }
+                Key::Observed => EventKind::Observed(map.next_value()?),
+                Key::Fault => EventKind::Fault(map.next_value()?),
+                Key::Scenario => {
+                    let Turned { name, phase } = map.next_value()?;
+                    EventKind::Scenario { name, phase }
+                }
+            };
+            if happened.replace(kind).is_some() {
+                return Err(A::Error::custom("more than one thing happened in one event"));
+            }
+        }
+        let at = at.ok_or_else(|| A::Error::missing_field("at"))?;
+        let kind = happened.ok_or_else(|| A::Error::custom("nothing happened in the event"))?;
+        Ok(Event { at, kind })
+    }
 }
 
 /// A request on its way.

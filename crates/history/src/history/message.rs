@@ -4,9 +4,14 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed as _, Error as _},
+    ser::Error as _,
+};
 use serde_json::Value;
 
+use super::stored::{Read, Stored, StoredCall};
 use crate::{csi::v1, spec::Rpc};
 
 /// The descriptors of the interface, custom options included.
@@ -267,21 +272,6 @@ impl Reply {
     }
 }
 
-/// A message on disk: canonical JSON, or hexadecimal bytes where JSON cannot hold it (a timestamp out of range).
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Stored {
-    Json(Value),
-    Hex(String),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredCall {
-    rpc: Rpc,
-    messages: Vec<Stored>,
-}
-
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         StoredCall { rpc: self.rpc(), messages: vec![store(&self.to_dynamic())] }.serialize(serializer)
@@ -290,12 +280,11 @@ impl Serialize for Request {
 
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let stored = StoredCall::deserialize(deserializer)?;
-        let [message] = &*stored.messages else {
+        let (rpc, messages) = Read(Self::descriptor).deserialize(deserializer)?;
+        let [message] = &*messages else {
             return Err(D::Error::custom("a request is one message"));
         };
-        let bytes = restore(Self::descriptor(stored.rpc), message).map_err(D::Error::custom)?;
-        Self::decode(stored.rpc, &bytes).map_err(D::Error::custom)
+        Self::decode(rpc, message).map_err(D::Error::custom)
     }
 }
 
@@ -308,14 +297,11 @@ impl Serialize for Reply {
 
 impl<'de> Deserialize<'de> for Reply {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let stored = StoredCall::deserialize(deserializer)?;
-        if stored.messages.len() != 1 && !stored.rpc.streams() {
+        let (rpc, messages) = Read(Self::descriptor).deserialize(deserializer)?;
+        if messages.len() != 1 && !rpc.streams() {
             return Err(D::Error::custom("the reply to a unary call is one message"));
         }
-        let descriptor = Self::descriptor(stored.rpc);
-        let restored = stored.messages.iter().map(|message| restore(descriptor.clone(), message));
-        let messages = restored.collect::<Result<Vec<_>, _>>().map_err(D::Error::custom)?;
-        Self::decode(stored.rpc, &messages).map_err(D::Error::custom)
+        Self::decode(rpc, &messages).map_err(D::Error::custom)
     }
 }
 
@@ -332,19 +318,6 @@ fn store(message: &DynamicMessage) -> Stored {
     match message.serialize_with_options(serde_json::value::Serializer, &options) {
         Ok(value) => Stored::Json(value),
         Err(_) => Stored::Hex(message.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect()),
-    }
-}
-
-fn restore(descriptor: MessageDescriptor, stored: &Stored) -> Result<Vec<u8>, String> {
-    match stored {
-        Stored::Json(value) => DynamicMessage::deserialize(descriptor, value)
-            .map(|message| message.encode_to_vec())
-            .map_err(|error| error.to_string()),
-        Stored::Hex(text) => (0..text.len())
-            .step_by(2)
-            .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-            .collect::<Option<_>>()
-            .ok_or_else(|| "not hexadecimal".to_owned()),
     }
 }
 

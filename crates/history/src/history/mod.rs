@@ -10,6 +10,7 @@ mod message;
 mod record;
 mod redact;
 mod source;
+mod stored;
 
 pub use event::{
     Call, CallId, Event, EventKind, Fault, Launch, Lost, Mount, Observation, Outcome, PathKind, Phase, Status,

@@ -1,7 +1,7 @@
 //! Which object a call is about: names and ids, and which id belongs to which name.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
@@ -59,13 +59,43 @@ fn given(operation: &Operation) -> Option<(Kind, &str, &str)> {
     (!id.is_empty()).then_some((kind, id, name))
 }
 
+/// Something for each id, apart for each kind of object.
+#[derive(Debug)]
+struct ByKind<T>([HashMap<String, T>; 3]);
+
+impl<T> Default for ByKind<T> {
+    fn default() -> Self {
+        Self([HashMap::new(), HashMap::new(), HashMap::new()])
+    }
+}
+
+impl<T> ByKind<T> {
+    const fn of(&self, kind: Kind) -> &HashMap<String, T> {
+        &self.0[kind as usize]
+    }
+
+    const fn of_mut(&mut self, kind: Kind) -> &mut HashMap<String, T> {
+        &mut self.0[kind as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(HashMap::len).sum()
+    }
+
+    fn retain(&mut self, keep: impl Fn(Kind, &str) -> bool) {
+        for kind in [Kind::Volume, Kind::Snapshot, Kind::Group] {
+            self.of_mut(kind).retain(|id, _| keep(kind, id));
+        }
+    }
+}
+
 /// What is to be known of names before they are given.
 #[derive(Debug, Default)]
 pub(super) struct Foresight {
     /// Ids that are mentioned before their names are told, with the name that will be the first.
-    early: HashMap<(Kind, String), (usize, String)>,
+    early: ByKind<(usize, String)>,
     /// Ids that go with several names.
-    reused: HashSet<(Kind, String)>,
+    reused: ByKind<()>,
     /// All ids that were given, by their hashes: where the call began that gave it first, and the hash of the name.
     given: HashMap<u64, (usize, u64)>,
 }
@@ -87,7 +117,7 @@ impl Foresight {
             }
             Entry::Occupied(mut entry) => {
                 if entry.get().1 != name_hash {
-                    self.reused.insert((kind, id.to_owned()));
+                    self.reused.of_mut(kind).insert(id.to_owned(), ());
                 }
                 let is_first = operation.started < entry.get().0;
                 if is_first {
@@ -97,7 +127,7 @@ impl Foresight {
             }
         };
         if is_first {
-            self.early.insert((kind, id.to_owned()), (operation.started, name.to_owned()));
+            self.early.of_mut(kind).insert(id.to_owned(), (operation.started, name.to_owned()));
         }
     }
 
@@ -111,7 +141,7 @@ impl Foresight {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     foresight: Foresight,
-    known: HashMap<(Kind, String), Vec<Given>>,
+    known: ByKind<Vec<Given>>,
 }
 
 /// An id was given to an object of that name.
@@ -127,13 +157,13 @@ struct Given {
 impl Names {
     /// None yet but those that the first pass has foreseen.
     pub(super) fn new(foresight: Foresight) -> Self {
-        Self { foresight, known: HashMap::new() }
+        Self { foresight, known: ByKind::default() }
     }
 
     /// A call has ended; `open` are those that go on.
     pub(super) fn note<'a>(&mut self, operation: &Operation, open: impl Iterator<Item = &'a Operation>) {
         let Some((kind, id, name)) = given(operation) else { return };
-        let known = self.known.entry((kind, id.to_owned())).or_default();
+        let known = self.known.of_mut(kind).entry(id.to_owned()).or_default();
         let at = known.partition_point(|one| one.started < operation.started);
         known.insert(at, Given { started: operation.started, since: operation.ended, name: name.to_owned() });
         // A repeat says nothing new, unless another one may still turn out to have come between the two.
@@ -148,24 +178,21 @@ impl Names {
 
     /// Forgets the names that go with ids for which this does not hold.
     pub(super) fn retain(&mut self, is_mentioned: impl Fn(Kind, &str) -> bool) {
-        self.known.retain(|(kind, id), _| is_mentioned(*kind, id));
-        self.foresight.early.retain(|(kind, id), _| is_mentioned(*kind, id));
+        self.known.retain(&is_mentioned);
+        self.foresight.early.retain(&is_mentioned);
     }
 
     /// The names of objects of a kind to which an id leads.
     pub(super) fn found(&self, wanted: Kind) -> impl Iterator<Item = &str> {
-        let known = self.known.iter().filter(move |((kind, _), _)| *kind == wanted);
-        let early = self.foresight.early.iter().filter(move |((kind, _), _)| *kind == wanted);
-        known
-            .flat_map(|(_, given)| given.iter().map(|one| one.name.as_str()))
-            .chain(early.map(|(_, (_, name))| name.as_str()))
+        let known = self.known.of(wanted).values().flatten().map(|one| one.name.as_str());
+        known.chain(self.foresight.early.of(wanted).values().map(|(_, name)| name.as_str()))
     }
 
     fn find(&self, kind: Kind, id: &str, at: usize) -> Key {
-        let key = (kind, id.to_owned());
-        let known = self.known.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let known = self.known.of(kind).get(id).map(Vec::as_slice).unwrap_or_default();
         let latest = known.iter().rev().find(|one| one.since <= at).map(|one| &one.name);
-        let first = || self.foresight.early.get(&key).map(|(_, name)| name).or(known.first().map(|one| &one.name));
+        let first =
+            || self.foresight.early.of(kind).get(id).map(|(_, name)| name).or(known.first().map(|one| &one.name));
         latest.or_else(first).map_or_else(|| Key::Id(id.to_owned()), |name| Key::Name(name.clone()))
     }
 
@@ -181,12 +208,12 @@ impl Names {
 
     /// Whether several volumes went by the id: the end of one says nothing of the next, which may be under way.
     pub(super) fn is_reused_for_volumes(&self, id: &str) -> bool {
-        self.foresight.reused.contains(&(Kind::Volume, id.to_owned()))
+        self.foresight.reused.of(Kind::Volume).contains_key(id)
     }
 
     /// Whether several snapshots went by the id.
     pub(super) fn is_reused_for_snapshots(&self, id: &str) -> bool {
-        self.foresight.reused.contains(&(Kind::Snapshot, id.to_owned()))
+        self.foresight.reused.of(Kind::Snapshot).contains_key(id)
     }
 
     /// The volume that a call is about.
