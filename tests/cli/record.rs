@@ -56,6 +56,16 @@ fn wait_for(path: &Path) {
     }
 }
 
+/// A recorder in front of the driver at `d.sock`, listening at `p.sock`; its history is `h.jsonl` and what follows it.
+fn recorder(directory: &Path, more: &[&str]) -> Running {
+    let text = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (listen, upstream, history) = (text("p.sock"), text("d.sock"), text("h.jsonl"));
+    let places = ["record", "--listen", &listen, "--upstream", &upstream, "--history", &history];
+    let running = Running::start(&[&places[..], more].concat());
+    wait_for(&directory.join("p.sock"));
+    running
+}
+
 #[test]
 fn a_run_through_the_recorder_has_the_verdict_of_a_direct_one_and_so_has_the_recording() {
     let directory = tempfile::tempdir().unwrap();
@@ -65,18 +75,7 @@ fn a_run_through_the_recorder_has_the_verdict_of_a_direct_one_and_so_has_the_rec
     let driver = [&driver[..], &["--node-id", "node-a"]].concat();
     let mut running = Running::start(&driver);
     wait_for(&path("d.sock"));
-    let recorder = Running::start(&[
-        "record",
-        "--listen",
-        &text("p.sock"),
-        "--upstream",
-        &text("d.sock"),
-        "--history",
-        &text("h.jsonl"),
-        "--rotate",
-        "1",
-    ]);
-    wait_for(&path("p.sock"));
+    let recorder = recorder(directory.path(), &["--rotate", "1"]);
     let run = |socket: &str, certificate: &str| {
         let arguments = ["run", "--endpoint", &text(socket), "--node-fs", "off", "--seed", "5", "--jobs", "2"];
         certify(&[&arguments[..], &["--json", &text(certificate)]].concat())
@@ -126,16 +125,7 @@ fn an_orchestrator_behind_the_recorder_gets_as_far_as_without_it() {
     let driver = ["driver", "--endpoint", &text("d.sock"), "--runtime", "memory", "--state-dir", &text("state")];
     let _running = Running::start(&driver);
     wait_for(&path("d.sock"));
-    let recorder = Running::start(&[
-        "record",
-        "--listen",
-        &text("p.sock"),
-        "--upstream",
-        &text("d.sock"),
-        "--history",
-        &text("h.jsonl"),
-    ]);
-    wait_for(&path("p.sock"));
+    let recorder = recorder(directory.path(), &[]);
     let outcomes = ["d.sock", "p.sock"].map(|socket| {
         let workload = ["--nodes", "1", "--volumes", "3", "--pods", "5", "--seed", "3", "--time-scale", "200"];
         let output = certify(&[&["orchestrate", "--endpoint", &text(socket)], &workload[..]].concat());

@@ -41,7 +41,7 @@ struct Target {
     /// The volume is attached read-only.
     attached_read_only: bool,
     block: bool,
-    /// It was published from a staging path.
+    /// It was published from a staging path, and not over an earlier publication, which may be what refuses writes.
     staged: bool,
     group: String,
     asked: i64,
@@ -190,16 +190,17 @@ impl Contents {
             (Request::NodePublishVolume(request), _) => {
                 let capability = request.volume_capability.as_ref().map(super::capability::Capability::from);
                 let Some(capability) = capability else { return };
+                let place = (operation.call.node.clone(), request.target_path.clone());
                 let target = Target {
                     volume: request.volume_id.clone(),
                     read_only: request.readonly || capability.is_reader_only(),
                     attached_read_only: self.attached_read_only.contains(&request.volume_id),
                     block: capability.access == super::capability::Access::Block,
-                    staged: !request.staging_target_path.is_empty(),
+                    staged: !request.staging_target_path.is_empty() && !self.targets.contains_key(&place),
                     group: capability.mount.2.clone(),
                     asked: self.larger.get(&request.volume_id).copied().unwrap_or(0),
                 };
-                self.targets.insert((operation.call.node.clone(), request.target_path.clone()), target);
+                self.targets.insert(place, target);
             }
             (Request::NodeUnpublishVolume(request), _) => {
                 self.targets.remove(&(operation.call.node.clone(), request.target_path.clone()));

@@ -103,4 +103,17 @@ fn a_volume_that_is_staged_for_writing_and_takes_no_write() {
         plugin.written(TARGET, "file", "1", error);
         breaks_only(expected, &rules, plugin);
     }
+    // Where the publication before was read-only and is there still, staging has done its part.
+    let plugin = Plugin::with(&[], &[Node::StageUnstageVolume]);
+    plugin.created("a");
+    plugin.ok(stage(STAGING), v1::NodeStageVolumeResponse {});
+    for readonly in [true, false] {
+        let staging_target_path = STAGING.into();
+        let request =
+            v1::NodePublishVolumeRequest { readonly, staging_target_path, ..publish(TARGET, SingleNodeWriter) };
+        plugin.ok(request, v1::NodePublishVolumeResponse {});
+    }
+    plugin.written(TARGET, "file", "1", "EROFS");
+    let broken = plugin.broken();
+    assert!(broken.contains("NODE-PUBLISH-056") && !broken.contains("NODE-STAGE-024"), "{broken:?}");
 }
