@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use csi_certify_suite::record::{Conversation, Heard, Way};
-use csi_certify_suite::sut::Answer;
-
 use csi_certify_history::history::Lost;
+use csi_certify_suite::{
+    record::{Conversation, Heard, Way},
+    sut::Answer,
+};
 
 /// Pieces of bytes, each with a byte for the way and one for the length before it.
 pub fn run(bytes: &[u8]) {

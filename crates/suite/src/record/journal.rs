@@ -61,7 +61,6 @@ pub(super) struct Listening {
 }
 
 struct Shared {
-    began: Instant,
     queue: Arc<Queue>,
 }
 
@@ -98,14 +97,14 @@ impl Journal {
     ) -> Result<(Self, Writing), JournalError> {
         let mut pages = Pages { path: path.to_owned(), header, rotation, files: Vec::new() };
         let recorder = Recorder::on_disk(pages.header.clone(), pages.next()?);
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new());
         let source = Reading(queue.clone());
         let minutes = Minutes::new(recorder, instance, node);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || write(&source, minutes, pages))
             .map_err(|error| JournalError::Write { path: path.to_owned(), error })?;
-        Ok((Self(Arc::new(Shared { began: Instant::now(), queue })), Writing { thread }))
+        Ok((Self(Arc::new(Shared { queue })), Writing { thread }))
     }
 
     /// Begins to listen to a connection.
@@ -120,7 +119,7 @@ impl Journal {
     }
 
     fn enter(&self, connection: u64, happening: Happening) {
-        self.0.queue.enter(self.0.began.elapsed().as_micros() as u64, connection, happening);
+        self.0.queue.enter(connection, happening);
     }
 }
 

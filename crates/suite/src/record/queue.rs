@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prost::bytes::Bytes;
@@ -30,8 +30,9 @@ pub(super) enum Happening {
 pub(super) type Entry = (u64, u64, Happening);
 
 /// Between the traffic and the thread.
-#[derive(Default)]
 pub(super) struct Queue {
+    /// The moment 0.
+    began: Instant,
     waiting: Mutex<Waiting>,
     /// Told when there is much to write, or no more to come.
     filled: Condvar,
@@ -67,6 +68,11 @@ impl Waiting {
 }
 
 impl Queue {
+    /// An empty one, from which moments are counted from now on.
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), waiting: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() }
+    }
+
     /// The number of a connection that has just been made.
     pub(super) fn number(&self) -> u64 {
         let mut waiting = self.lock();
@@ -88,7 +94,7 @@ impl Queue {
     }
 
     /// A full queue makes the traffic wait: memory is bounded, and nothing is left out.
-    pub(super) fn enter(&self, at: u64, connection: u64, happening: Happening) {
+    pub(super) fn enter(&self, connection: u64, happening: Happening) {
         let Self { filled, drained, .. } = self;
         let is_full = |waiting: &mut Waiting| waiting.is_full();
         let mut waiting = drained.wait_while(self.lock(), is_full).unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +106,8 @@ impl Queue {
         if let Happening::Passing(_, bytes) = &happening {
             waiting.bytes += bytes.len();
         }
-        waiting.entries.push((at, connection, happening));
+        // Under the lock, so that moments are in the order of the entries.
+        waiting.entries.push((self.began.elapsed().as_micros() as u64, connection, happening));
         if !was_much && waiting.is_much() {
             filled.notify_one();
         }
